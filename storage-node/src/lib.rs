@@ -1,0 +1,4 @@
+//! The storage node.
+pub mod raft;
+pub mod seams;
+pub mod storage;
