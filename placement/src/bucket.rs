@@ -52,7 +52,9 @@ impl BucketCount {
     pub fn split(self, partitions: u16) -> Vec<BucketRange> {
         let runs = u32::from(partitions.clamp(1, self.0));
         let edge = |run: u32| (run * u32::from(self.0) / runs) as u16;
-        (0..runs).map(|run| BucketRange { first: Bucket(edge(run)), last: Bucket(edge(run + 1) - 1) }).collect()
+        (0..runs)
+            .map(|run| BucketRange { first: Bucket(edge(run)), last: Bucket(edge(run + 1) - 1) })
+            .collect()
     }
 }
 
@@ -103,6 +105,8 @@ mod tests {
         let count = BucketCount::DEFAULT;
         assert_eq!(count.bucket_of_key(b"foo"), Bucket(12182 / 256));
         assert_eq!(BucketCount::new(1).unwrap().bucket_of_key(b"foo"), Bucket(0));
-        assert!(BucketCount::new(48).is_err() && BucketCount::new(2048).is_err() && BucketCount::new(0).is_err());
+        assert!(
+            BucketCount::new(48).is_err() && BucketCount::new(2048).is_err() && BucketCount::new(0).is_err()
+        );
     }
 }

@@ -119,8 +119,7 @@ impl TableName {
             return Ok(Self(Self::DEFAULT.to_owned()));
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let good =
-            name.len() <= Self::MAX_LENGTH && name.chars().all(plain) && !name.starts_with(['.', '-']);
+        let good = name.len() <= Self::MAX_LENGTH && name.chars().all(plain) && !name.starts_with(['.', '-']);
         if good {
             Ok(Self(name.to_owned()))
         } else {

@@ -1,4 +1,19 @@
 //! Raft groups. Nothing above this module names openraft.
+//!
+//! A [`Group`] is a replica as the rest of the node uses it: propose, read behind a barrier,
+//! change who votes, hand leadership on, observe. [`groups`] makes and destroys them as the
+//! map says; [`network`] is how replicas reach each other.
 
+pub mod barrier;
 pub mod entry;
+pub mod group;
+pub mod groups;
+pub mod log_store;
+pub mod machine;
+pub mod network;
+pub mod proposals;
+pub mod state_machine;
 pub mod type_config;
+
+pub use group::{Ending, Group, GroupError, Timing};
+pub use groups::Groups;

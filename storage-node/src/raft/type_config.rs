@@ -4,8 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use placement::NodeId;
-use proto::v1::Result as OperationResult;
 
+use crate::partition::Answer;
 use crate::seams::runtime::NodeRuntime;
 
 openraft::declare_raft_types!(
@@ -54,7 +54,7 @@ impl fmt::Display for EntryData {
 
 /// One answer for each command of an entry, in their order.
 #[derive(Debug, Clone, Default)]
-pub struct EntryAnswers(pub Vec<OperationResult>);
+pub struct EntryAnswers(pub Vec<Answer>);
 
 /// Where a replica is: the node that holds it. Its address is looked up when it is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,5 +4,6 @@
 //! to it), so that a whole cluster can run in one process under a seed.
 
 pub mod clock;
+pub mod fatal;
 pub mod runtime;
 pub mod threads;

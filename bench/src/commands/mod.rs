@@ -1,0 +1,109 @@
+//! A file per subcommand, and the flags that several of them share.
+
+mod compare;
+mod failover;
+mod idle;
+mod load;
+mod restart;
+mod speed;
+
+use std::{io::Write as _, path::PathBuf};
+
+use bench::cluster::{ClusterError, EtcdCluster, TrilithCluster, fresh_folder, trilith::TrilithOptions};
+use tempfile::TempDir;
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Put load on a running cluster and print what it measured.
+    Load(load::LoadArguments),
+    /// Start both systems side by side and print one table with ratios.
+    Compare(compare::CompareArguments),
+    /// Measure what partitions cost that nobody uses.
+    Idle(idle::IdleArguments),
+    /// Measure how long a node with many keys takes from its start to serving.
+    Restart(restart::RestartArguments),
+    /// Kill a leader and measure the longest time without a write, in both systems.
+    Failover(failover::FailoverArguments),
+}
+
+impl Command {
+    /// Does it.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Load(arguments) => load::run(arguments).await,
+            Self::Compare(arguments) => compare::run(arguments).await,
+            Self::Idle(arguments) => idle::run(arguments).await,
+            Self::Restart(arguments) => restart::run(arguments).await,
+            Self::Failover(arguments) => failover::run(arguments).await,
+        }
+    }
+}
+
+/// Where programs are and where data goes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Place {
+    /// The `trilith` program; by default the one beside this program, or on the PATH.
+    #[arg(long, value_name = "FILE")]
+    pub trilith: Option<PathBuf>,
+    /// The etcd program; by default the one that bench/etcd.sh built, or on the PATH.
+    #[arg(long, value_name = "FILE")]
+    pub etcd: Option<PathBuf>,
+    /// Both systems keep their data in here while they run. It should be on a real disk.
+    #[arg(long, value_name = "DIR", default_value = ".trilith/bench")]
+    pub work_dir: PathBuf,
+    /// Added to every port of Trilith, so that a cluster of yours may go on running.
+    #[arg(long, default_value_t = 20_000)]
+    pub port_offset: u16,
+}
+
+impl Place {
+    /// Starts Trilith with a fresh folder.
+    pub async fn start_trilith(
+        &self,
+        partitions: u32,
+        restart: bool,
+    ) -> Result<Started<TrilithCluster>, ClusterError> {
+        let program = TrilithCluster::program(self.trilith.clone())?;
+        let folder = fresh_folder(&self.work_dir, "trilith-")?;
+        let options = TrilithOptions {
+            program,
+            folder: folder.path().to_owned(),
+            partitions,
+            port_offset: self.port_offset,
+            restart,
+        };
+        Ok(Started { cluster: TrilithCluster::start(options).await?, folder })
+    }
+
+    /// Starts etcd with a fresh folder.
+    pub async fn start_etcd(&self) -> Result<Started<EtcdCluster>, ClusterError> {
+        let program = EtcdCluster::program(self.etcd.clone())?;
+        let folder = fresh_folder(&self.work_dir, "etcd-")?;
+        Ok(Started { cluster: EtcdCluster::start(&program, folder.path()).await?, folder })
+    }
+}
+
+/// A cluster with the folder of its data. The cluster comes first, so that it ends before its
+/// folder goes.
+pub struct Started<C> {
+    /// The cluster.
+    pub cluster: C,
+    /// Its data, removed when this is dropped.
+    #[expect(dead_code, reason = "held so that the data goes with the cluster")]
+    folder: TempDir,
+}
+
+/// Writes to standard output. A reader who has gone, such as `head`, is no error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Says on standard error what is going on, since a measurement takes its time.
+pub fn progress(text: &str) {
+    eprintln!("· {text}");
+}

@@ -1,0 +1,28 @@
+//! `trilith`, the command line: a file per verb in `verbs/`.
+//!
+//! ```text
+//!   arguments ──▶ verbs/… ──▶ client ──▶ the cluster
+//!                    │
+//!                    ▼
+//!               output (text or JSON)      exit (what the status says)
+//! ```
+
+use clap::Parser as _;
+
+use crate::arguments::Arguments;
+
+mod arguments;
+mod columns;
+mod duration;
+mod exit;
+mod json;
+mod output;
+mod quantity;
+mod verbs;
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    let arguments = Arguments::parse();
+    let format = arguments.global.output;
+    exit::report(verbs::run(arguments).await, format)
+}

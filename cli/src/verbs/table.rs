@@ -1,0 +1,196 @@
+//! `trilith table …`
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use client::Error;
+use proto::v1::{
+    AlterTableRequest, CreateTableRequest, DescribeTableRequest, DropTableRequest, ListTablesRequest,
+    TableEntry,
+};
+use serde_json::{Value, json};
+
+use super::cluster::partitions::{partition_columns, partition_json};
+use crate::arguments::Global;
+use crate::columns::Columns;
+use crate::duration::{parse_duration, show_ms};
+use crate::exit::{Exit, Usage};
+use crate::output::Output;
+
+/// Creating waits for every partition's leader, which takes longer than a usual call.
+const CREATE_AT_LEAST: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Subcommand)]
+pub enum TableVerb {
+    /// Create a table.
+    Create(Create),
+    /// List the tables.
+    #[command(after_help = "Examples:\n  trilith table list -o json")]
+    List,
+    /// Show a table and its partitions.
+    Describe(Named),
+    /// Change a table.
+    Alter(Alter),
+    /// Drop a table and everything in it.
+    Drop(Named),
+}
+
+/// A table to create.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trilith table create orders
+  trilith table create sessions --partitions 16 --ttl 1h
+  trilith table create scratch --replicas 1 --if-missing")]
+pub struct Create {
+    /// Its name.
+    name: String,
+    /// How many partitions it is split into.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    partitions: u32,
+    /// How many nodes hold each partition: 1, 3, 5 or 7. Without it, 3 or as many as there
+    /// are nodes for.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=7))]
+    replicas: Option<u32>,
+    /// How many buckets its keys fall into, for good: a power of two. More partitions than
+    /// buckets there can never be.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    buckets: Option<u32>,
+    /// How long items live that do not say.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    ttl: Option<Duration>,
+    /// Do nothing when there is a table of that name.
+    #[arg(long)]
+    if_missing: bool,
+}
+
+/// The name of a table.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  trilith table describe orders\n  trilith table drop orders")]
+pub struct Named {
+    /// The table.
+    name: String,
+}
+
+/// What to change of a table.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trilith table alter sessions --ttl 30m
+  trilith table alter sessions --no-ttl    items live until they are deleted
+  trilith table alter orders --replicas 5")]
+pub struct Alter {
+    /// The table.
+    name: String,
+    /// How long items live that do not say.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "no_ttl")]
+    ttl: Option<Duration>,
+    /// Let items live until they are deleted.
+    #[arg(long)]
+    no_ttl: bool,
+    /// How many nodes hold each partition.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=7))]
+    replicas: Option<u32>,
+}
+
+impl TableVerb {
+    /// Does it.
+    pub async fn run(self, global: &Global, out: &mut Output) -> anyhow::Result<Exit> {
+        let admin = global.connect().await?.admin();
+        match self {
+            Self::Create(create) => {
+                let request = CreateTableRequest {
+                    name: create.name.clone(),
+                    partitions: create.partitions,
+                    replicas: create.replicas.unwrap_or(0),
+                    buckets: create.buckets.unwrap_or(0),
+                    default_ttl_ms: create.ttl.map_or(0, milliseconds),
+                    owner: String::new(),
+                    wait: true,
+                };
+                let patient = admin.with_deadline(global.timeout.max(CREATE_AT_LEAST));
+                match patient.create_table(request).await {
+                    Ok(answer) => show_table(&answer.table.unwrap_or_default(), out)?,
+                    Err(Error::AlreadyExists(_)) if create.if_missing => {
+                        let request = DescribeTableRequest { name: create.name };
+                        let table = patient.describe_table(request).await?.table;
+                        show_table(&table.unwrap_or_default(), out)?;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Self::List => {
+                let tables = admin.list_tables(ListTablesRequest {}).await?.tables;
+                out.show(
+                    || table_columns(&tables).to_string(),
+                    || Value::Array(tables.iter().map(table_json).collect()),
+                )?;
+            }
+            Self::Describe(Named { name }) => {
+                let answer = admin.describe_table(DescribeTableRequest { name }).await?;
+                let nodes = admin.map().await?.nodes;
+                let table = answer.table.unwrap_or_default();
+                out.show(
+                    || {
+                        let tables = table_columns(std::slice::from_ref(&table));
+                        format!("{tables}\n\n{}", partition_columns(&answer.partitions, &nodes))
+                    },
+                    || {
+                        let partitions: Vec<_> = answer.partitions.iter().map(partition_json).collect();
+                        json!({"table": table_json(&table), "partitions": partitions})
+                    },
+                )?;
+            }
+            Self::Alter(alter) => {
+                let default_ttl_ms = if alter.no_ttl { Some(0) } else { alter.ttl.map(milliseconds) };
+                if default_ttl_ms.is_none() && alter.replicas.is_none() {
+                    return Err(Usage("nothing to change: give --ttl, --no-ttl or --replicas".into()).into());
+                }
+                let request =
+                    AlterTableRequest { name: alter.name, default_ttl_ms, replicas: alter.replicas };
+                show_table(&admin.alter_table(request).await?.table.unwrap_or_default(), out)?;
+            }
+            Self::Drop(Named { name }) => {
+                admin.drop_table(DropTableRequest { name: name.clone() }).await?;
+                out.show(|| format!("dropped {name}"), || json!({"dropped": name}))?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn show_table(table: &TableEntry, out: &mut Output) -> std::io::Result<()> {
+    out.show(|| table_columns(std::slice::from_ref(table)).to_string(), || table_json(table))
+}
+
+fn table_columns(tables: &[TableEntry]) -> Columns {
+    let mut columns = Columns::new(["TABLE", "PARTITIONS", "REPLICAS", "BUCKETS", "TTL", "OWNER"]);
+    for table in tables {
+        let ttl = if table.default_ttl_ms == 0 { "none".to_owned() } else { show_ms(table.default_ttl_ms) };
+        columns.row([
+            table.name.clone(),
+            table.partitions.to_string(),
+            table.replicas.to_string(),
+            table.buckets.to_string(),
+            ttl,
+            table.owner.clone(),
+        ]);
+    }
+    columns
+}
+
+fn table_json(table: &TableEntry) -> Value {
+    json!({
+        "name": table.name,
+        "id": table.table,
+        "partitions": table.partitions,
+        "replicas": table.replicas,
+        "buckets": table.buckets,
+        "default_ttl_ms": table.default_ttl_ms,
+        "owner": table.owner,
+    })
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,235 @@
+//! The settings as people give them: each may be left out wherever it can be given.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use super::address::Address;
+use super::byte_size::ByteSize;
+use super::time_span::TimeSpan;
+
+/// Every setting, once: its flag, its `TRILITH_*` variable and its name in a file all follow
+/// from the field, and `--help` shows the field's comment.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// The folder that holds everything this node keeps. It is created where it is missing,
+    /// and belongs to one node for good.
+    #[arg(long, env = "TRILITH_DATA", value_name = "DIR", help_heading = "Identity")]
+    pub data: Option<PathBuf>,
+    /// What people call this node; unique in its cluster. Unless given: the machine's
+    /// host name.
+    #[arg(long, env = "TRILITH_NAME", value_name = "NAME", help_heading = "Identity")]
+    pub name: Option<String>,
+    /// The zone that this node fails with. Copies of a partition are spread over zones.
+    #[arg(long, env = "TRILITH_ZONE", value_name = "ZONE", help_heading = "Identity")]
+    pub zone: Option<String>,
+    /// The machine that this node fails with, where several nodes share one. Empty: a
+    /// machine of its own.
+    #[arg(long, env = "TRILITH_HOST", value_name = "HOST", help_heading = "Identity")]
+    pub host: Option<String>,
+
+    /// Where applications and `trilith` connect. Nobody is asked who they are, so it is the
+    /// machine itself only, unless told otherwise: 0.0.0.0:7400 listens on every address.
+    #[arg(long, env = "TRILITH_LISTEN_GRPC", value_name = "IP:PORT", value_parser = listening, help_heading = "Network")]
+    pub listen_grpc: Option<SocketAddr>,
+    /// Where the other nodes connect. They must be able to reach it.
+    #[arg(long, env = "TRILITH_LISTEN_PEER", value_name = "IP:PORT", value_parser = listening, help_heading = "Network")]
+    pub listen_peer: Option<SocketAddr>,
+    /// Where /livez, /readyz and /metrics are.
+    #[arg(long, env = "TRILITH_LISTEN_HTTP", value_name = "IP:PORT", value_parser = listening, help_heading = "Network")]
+    pub listen_http: Option<SocketAddr>,
+    /// Where others reach the gRPC door. Unless given: where it listens or, where it listens
+    /// on every address, the machine's host name.
+    #[arg(long, env = "TRILITH_ADVERTISE_GRPC", value_name = "HOST:PORT", help_heading = "Network")]
+    pub advertise_grpc: Option<Address>,
+    /// Where other nodes reach this one. Unless given: as for the gRPC door.
+    #[arg(long, env = "TRILITH_ADVERTISE_PEER", value_name = "HOST:PORT", help_heading = "Network")]
+    pub advertise_peer: Option<Address>,
+    /// Where others reach the HTTP door. Unless given: as for the gRPC door.
+    #[arg(long, env = "TRILITH_ADVERTISE_HTTP", value_name = "HOST:PORT", help_heading = "Network")]
+    pub advertise_http: Option<Address>,
+    /// Is added to every port that is listened on, so that several nodes share a machine.
+    #[arg(long, env = "TRILITH_PORT_OFFSET", value_name = "N", help_heading = "Network")]
+    pub port_offset: Option<u16>,
+    /// gRPC addresses of nodes of a cluster to join at start, tried in turn. A node that is
+    /// in a cluster already needs none.
+    #[arg(
+        long,
+        env = "TRILITH_JOIN",
+        value_name = "HOST:PORT,…",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
+    pub join: Option<Vec<Address>>,
+
+    /// How often a leader tells its followers that it is there.
+    #[arg(long, env = "TRILITH_HEARTBEAT_INTERVAL", value_name = "TIME", help_heading = "Timing")]
+    pub heartbeat_interval: Option<TimeSpan>,
+    /// The shortest silence of a leader after which a follower stands for election. At least
+    /// twice the heartbeat interval, so that one lost heartbeat elects nobody.
+    #[arg(long, env = "TRILITH_ELECTION_TIMEOUT_MIN", value_name = "TIME", help_heading = "Timing")]
+    pub election_timeout_min: Option<TimeSpan>,
+    /// The longest such silence. Each election draws its own between the two; also how long
+    /// a restarted node keeps out of elections.
+    #[arg(long, env = "TRILITH_ELECTION_TIMEOUT_MAX", value_name = "TIME", help_heading = "Timing")]
+    pub election_timeout_max: Option<TimeSpan>,
+
+    /// The longest key.
+    #[arg(long, env = "TRILITH_MAX_KEY_BYTES", value_name = "SIZE", help_heading = "Limits")]
+    pub max_key_bytes: Option<ByteSize>,
+    /// The longest value.
+    #[arg(long, env = "TRILITH_MAX_VALUE_BYTES", value_name = "SIZE", help_heading = "Limits")]
+    pub max_value_bytes: Option<ByteSize>,
+    /// The most operations of one batch or transaction.
+    #[arg(long, env = "TRILITH_MAX_BATCH_OPERATIONS", value_name = "N", help_heading = "Limits")]
+    pub max_batch_operations: Option<u32>,
+    /// The most bytes of one batch or transaction.
+    #[arg(long, env = "TRILITH_MAX_BATCH_BYTES", value_name = "SIZE", help_heading = "Limits")]
+    pub max_batch_bytes: Option<ByteSize>,
+    /// The most bytes of writes that wait on this node; more are refused at once, and their
+    /// senders told to come again.
+    #[arg(long, env = "TRILITH_MAX_WAITING_WRITE_BYTES", value_name = "SIZE", help_heading = "Limits")]
+    pub max_waiting_write_bytes: Option<ByteSize>,
+    /// The most items of one page of a scan.
+    #[arg(long, env = "TRILITH_SCAN_PAGE_ITEMS", value_name = "N", help_heading = "Limits")]
+    pub scan_page_items: Option<u32>,
+    /// A page of a scan ends with the item that takes it over this size.
+    #[arg(long, env = "TRILITH_SCAN_PAGE_BYTES", value_name = "SIZE", help_heading = "Limits")]
+    pub scan_page_bytes: Option<ByteSize>,
+
+    /// With less of the disk free than this, in percent, writes are refused while reads and
+    /// deletes go on. 0: never.
+    #[arg(long, env = "TRILITH_DISK_NEARLY_FULL_PERCENT", value_name = "PERCENT", help_heading = "Storage")]
+    pub disk_nearly_full_percent: Option<u8>,
+    /// Memory for blocks that were read from disk.
+    #[arg(long, env = "TRILITH_BLOCK_CACHE_BYTES", value_name = "SIZE", help_heading = "Storage")]
+    pub block_cache_bytes: Option<ByteSize>,
+    /// Memory for writes that are not in files yet, of all partitions together.
+    #[arg(long, env = "TRILITH_WRITE_BUFFER_BYTES", value_name = "SIZE", help_heading = "Storage")]
+    pub write_buffer_bytes: Option<ByteSize>,
+    /// How fast this node sends copies of partitions to others, per second. 0: as fast as it
+    /// can.
+    #[arg(long, env = "TRILITH_SNAPSHOT_BYTES_PER_SECOND", value_name = "SIZE", help_heading = "Storage")]
+    pub snapshot_bytes_per_second: Option<ByteSize>,
+
+    /// How log lines look on standard error. `auto` is for people on a terminal and JSON
+    /// elsewhere.
+    #[arg(long, env = "TRILITH_LOG_FORMAT", value_enum, value_name = "FORMAT", help_heading = "Process")]
+    pub log_format: Option<LogFormat>,
+    /// What is logged: error, warn, info, debug or trace, also by module, such as
+    /// `info,storage_node::raft=debug`.
+    #[arg(long, env = "TRILITH_LOG_LEVEL", value_name = "FILTER", help_heading = "Process")]
+    pub log_level: Option<String>,
+    /// Threads that serve. 0: one for each core.
+    #[arg(long, env = "TRILITH_WORKER_THREADS", value_name = "N", help_heading = "Process")]
+    pub worker_threads: Option<u16>,
+    /// End when standard input ends, so that a node never outlives who started it.
+    #[arg(
+        long,
+        env = "TRILITH_EXIT_WITH_PARENT",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "Process"
+    )]
+    pub exit_with_parent: Option<bool>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people where standard error is a terminal, JSON where it is not.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Settings {
+    /// What holds where nobody says otherwise. A setting without a default here depends on
+    /// the machine, or must be given.
+    pub fn defaults() -> Self {
+        let loopback = |port: u16| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        Self {
+            zone: Some(String::new()),
+            host: Some(String::new()),
+            listen_grpc: loopback(7400),
+            listen_peer: loopback(7401),
+            listen_http: loopback(7402),
+            port_offset: Some(0),
+            join: Some(Vec::new()),
+            heartbeat_interval: Some(TimeSpan::from_millis(250)),
+            election_timeout_min: Some(TimeSpan::from_millis(700)),
+            election_timeout_max: Some(TimeSpan::from_millis(900)),
+            max_key_bytes: Some(ByteSize::kib(4)),
+            max_value_bytes: Some(ByteSize::mib(8)),
+            max_batch_operations: Some(1_000),
+            max_batch_bytes: Some(ByteSize::mib(16)),
+            max_waiting_write_bytes: Some(ByteSize::mib(64)),
+            scan_page_items: Some(10_000),
+            scan_page_bytes: Some(ByteSize::mib(4)),
+            disk_nearly_full_percent: Some(5),
+            block_cache_bytes: Some(ByteSize::mib(256)),
+            write_buffer_bytes: Some(ByteSize::mib(128)),
+            snapshot_bytes_per_second: Some(ByteSize::mib(200)),
+            log_format: Some(LogFormat::Auto),
+            // openraft tells of every step it takes; its own warnings are what matters here.
+            log_level: Some("info,openraft=warn".to_owned()),
+            worker_threads: Some(0),
+            exit_with_parent: Some(false),
+            data: None,
+            name: None,
+            advertise_grpc: None,
+            advertise_peer: None,
+            advertise_http: None,
+        }
+    }
+
+    /// These settings and, where they leave something out, the others.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            data: self.data.or(others.data),
+            name: self.name.or(others.name),
+            zone: self.zone.or(others.zone),
+            host: self.host.or(others.host),
+            listen_grpc: self.listen_grpc.or(others.listen_grpc),
+            listen_peer: self.listen_peer.or(others.listen_peer),
+            listen_http: self.listen_http.or(others.listen_http),
+            advertise_grpc: self.advertise_grpc.or(others.advertise_grpc),
+            advertise_peer: self.advertise_peer.or(others.advertise_peer),
+            advertise_http: self.advertise_http.or(others.advertise_http),
+            port_offset: self.port_offset.or(others.port_offset),
+            join: self.join.or(others.join),
+            heartbeat_interval: self.heartbeat_interval.or(others.heartbeat_interval),
+            election_timeout_min: self.election_timeout_min.or(others.election_timeout_min),
+            election_timeout_max: self.election_timeout_max.or(others.election_timeout_max),
+            max_key_bytes: self.max_key_bytes.or(others.max_key_bytes),
+            max_value_bytes: self.max_value_bytes.or(others.max_value_bytes),
+            max_batch_operations: self.max_batch_operations.or(others.max_batch_operations),
+            max_batch_bytes: self.max_batch_bytes.or(others.max_batch_bytes),
+            max_waiting_write_bytes: self.max_waiting_write_bytes.or(others.max_waiting_write_bytes),
+            scan_page_items: self.scan_page_items.or(others.scan_page_items),
+            scan_page_bytes: self.scan_page_bytes.or(others.scan_page_bytes),
+            disk_nearly_full_percent: self.disk_nearly_full_percent.or(others.disk_nearly_full_percent),
+            block_cache_bytes: self.block_cache_bytes.or(others.block_cache_bytes),
+            write_buffer_bytes: self.write_buffer_bytes.or(others.write_buffer_bytes),
+            snapshot_bytes_per_second: self.snapshot_bytes_per_second.or(others.snapshot_bytes_per_second),
+            log_format: self.log_format.or(others.log_format),
+            log_level: self.log_level.or(others.log_level),
+            worker_threads: self.worker_threads.or(others.worker_threads),
+            exit_with_parent: self.exit_with_parent.or(others.exit_with_parent),
+        }
+    }
+}
+
+fn listening(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write IP:PORT, such as 127.0.0.1:7400, or 0.0.0.0:7400 for every address".to_owned())
+}

@@ -1,0 +1,154 @@
+//! Follows the meta group's records, and makes this node's replicas follow them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use placement::{ClusterId, NodeId, PartitionId, Revision};
+use proto::v1::{FollowRequest, FollowResponse};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::meta_link::MetaLink;
+use crate::meta::{FollowedMap, MetaState, follow::follow_apply};
+use crate::raft::Groups;
+use crate::raft::network::connect;
+use crate::seams::{fatal, runtime};
+
+/// A meta leader that says nothing for so long is asked again; it says something each second.
+const SILENCE: Duration = Duration::from_secs(4);
+
+/// Keeps the map of a node.
+pub struct Follower {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This node.
+    pub node: NodeId,
+    /// The way to the meta leader.
+    pub link: Arc<MetaLink>,
+    /// The replicas of this node.
+    pub groups: Arc<Groups>,
+    /// Where the map is kept.
+    pub map: watch::Sender<Arc<FollowedMap>>,
+}
+
+impl Follower {
+    /// Follows until it is told to stop.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let making = tokio::spawn(Arc::clone(&self).make_replicas(stop.clone()));
+        let mut turn = 0;
+        while !stop.is_cancelled() {
+            let follow = async {
+                if self.link.leads() { self.follow_here().await } else { self.follow_there(turn).await }
+            };
+            tokio::select! {
+                () = follow => turn += 1,
+                () = stop.cancelled() => break,
+            }
+            tokio::time::sleep(Duration::from_millis(runtime::random_between(20, 100))).await;
+        }
+        let _ = making.await;
+    }
+
+    /// This node leads the meta group: its applied state is the newest there is.
+    async fn follow_here(&self) {
+        let Some(meta) = self.groups.get(PartitionId::META) else { return };
+        if meta.read_barrier().await.is_err() {
+            return;
+        }
+        let mut changes = meta.applied().meta();
+        while self.link.leads() {
+            let state = changes.borrow_and_update().clone();
+            if let Some(state) = state {
+                self.take(&answer(&state, self.revision(), String::new()));
+            }
+            let _ = tokio::time::timeout(Duration::from_secs(1), changes.changed()).await;
+        }
+    }
+
+    async fn follow_there(&self, turn: usize) {
+        let candidates = self.link.candidates();
+        let leader = Some(self.link.leader_address()).filter(|address| !address.is_empty());
+        let other = candidates.get(turn % candidates.len().max(1)).cloned();
+        let Some(address) = leader.filter(|_| turn % 2 == 0).or(other) else { return };
+        let Ok(channel) = self.link.channel(&address).await else {
+            self.link.forget_leader(&address);
+            return;
+        };
+        let request = FollowRequest {
+            cluster: self.cluster.to_bytes().to_vec().into(),
+            node: self.node.to_bytes().to_vec().into(),
+            from_revision: self.revision().0,
+        };
+        let Ok(answers) = connect::client(channel).follow(request).await else {
+            self.link.forget_leader(&address);
+            return;
+        };
+        let mut answers = answers.into_inner();
+        while let Ok(Ok(Some(response))) = tokio::time::timeout(SILENCE, answers.message()).await {
+            if response.not_leader {
+                self.link.forget_leader(&address);
+                self.link.note_leader(&response.meta_leader_address);
+                return;
+            }
+            self.link.note_leader(&address);
+            self.take(&response);
+            if self.link.leads() {
+                return;
+            }
+        }
+        self.link.forget_leader(&address);
+    }
+
+    fn revision(&self) -> Revision {
+        self.map.borrow().revision()
+    }
+
+    fn take(&self, response: &FollowResponse) {
+        let known = self.revision().0;
+        // A deposed leader's answer may be older than what is known; revisions only grow.
+        if response.revision < known || (response.revision == known && known > 0 && !response.full) {
+            return;
+        }
+        let mut next = FollowedMap::clone(&self.map.borrow());
+        match follow_apply(&mut next, response) {
+            Ok(()) => {
+                self.map.send_replace(Arc::new(next));
+            }
+            Err(error) => tracing::error!(%error, "the meta leader sent a map that cannot be read"),
+        }
+    }
+
+    /// Makes and destroys replicas as the map changes.
+    async fn make_replicas(self: Arc<Self>, stop: CancellationToken) {
+        let mut changes = self.map.subscribe();
+        loop {
+            let map = changes.borrow_and_update().clone();
+            if map.revision() > Revision(0) {
+                if let Err(error) = self.groups.follow(&map).await {
+                    fatal::stop("this node's replicas cannot follow the map", &error);
+                }
+            }
+            let again = async {
+                if self.groups.waits_to_begin() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                } else {
+                    std::future::pending().await
+                }
+            };
+            tokio::select! {
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = again => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+}
+
+/// What somebody who knows a revision is told.
+pub fn answer(state: &MetaState, known: Revision, leader_address: String) -> FollowResponse {
+    FollowResponse { meta_leader_address: leader_address, ..state.changes_since(known) }
+}

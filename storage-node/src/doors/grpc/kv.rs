@@ -1,0 +1,142 @@
+//! `trilith.v1.KV`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::stream::{self, Stream, StreamExt};
+use proto::v1::kv_server::Kv;
+use proto::v1::{
+    BatchRequest, BatchResponse, DeleteRequest, DeleteResponse, ExistsRequest, ExistsResponse, Failure, GetRequest,
+    GetResponse, PutRequest, PutResponse, ScanRequest, ScanResponse, StreamRequest, StreamResponse, TxnRequest, TxnResponse,
+    operation::Operation as Kind, result::Result as Outcome,
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::pipeline::Pipeline;
+use super::{context_of, status};
+use crate::node::Node;
+use crate::router::{Context, failure};
+
+/// Operations on data.
+#[derive(Clone)]
+pub struct KvDoor {
+    node: Arc<Node>,
+}
+
+impl KvDoor {
+    /// The door of a node.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    async fn run<T>(
+        &self,
+        metadata: &tonic::metadata::MetadataMap,
+        kind: Kind,
+        pick: impl FnOnce(Outcome) -> Option<T>,
+    ) -> Result<Response<T>, Status> {
+        let context = context_of(metadata);
+        let member = self.node.member().map_err(status)?;
+        let outcome = member.router.run(&context, kind).await.map_err(status)?;
+        let picked = pick(outcome).ok_or_else(|| status(failure::internal("an operation had another's result")))?;
+        Ok(Response::new(picked))
+    }
+}
+
+type Pages = Pin<Box<dyn Stream<Item = Result<ScanResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Kv for KvDoor {
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let (metadata, _, get) = request.into_parts();
+        self.run(&metadata, Kind::Get(get), |outcome| match outcome {
+            Outcome::Get(got) => Some(got),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let (metadata, _, put) = request.into_parts();
+        self.run(&metadata, Kind::Put(put), |outcome| match outcome {
+            Outcome::Put(put) => Some(put),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
+        let (metadata, _, delete) = request.into_parts();
+        self.run(&metadata, Kind::Delete(delete), |outcome| match outcome {
+            Outcome::Delete(deleted) => Some(deleted),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn exists(&self, request: Request<ExistsRequest>) -> Result<Response<ExistsResponse>, Status> {
+        let (metadata, _, exists) = request.into_parts();
+        self.run(&metadata, Kind::Exists(exists), |outcome| match outcome {
+            Outcome::Exists(exists) => Some(exists),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn batch(&self, request: Request<BatchRequest>) -> Result<Response<BatchResponse>, Status> {
+        let (metadata, _, batch) = request.into_parts();
+        self.run(&metadata, Kind::Batch(batch), |outcome| match outcome {
+            Outcome::Batch(batch) => Some(batch),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        let (metadata, _, txn) = request.into_parts();
+        self.run(&metadata, Kind::Txn(txn), |outcome| match outcome {
+            Outcome::Txn(txn) => Some(txn),
+            _ => None,
+        })
+        .await
+    }
+
+    type ScanStream = Pages;
+
+    async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<Pages>, Status> {
+        let (metadata, _, scan) = request.into_parts();
+        let member = self.node.member().map_err(status)?;
+        let whole = metadata.contains_key("grpc-timeout").then(|| context_of(&metadata));
+        let limited = scan.limit > 0;
+        let first = Some((scan, 0));
+        let pages = stream::try_unfold(first, move |next| {
+            let (member, whole) = (Arc::clone(&member), whole.clone());
+            async move {
+                let Some((mut scan, given)) = next else { return Ok(None) };
+                // Without a deadline for the whole scan each page has its own.
+                let context = whole.unwrap_or_else(|| context_of(&tonic::metadata::MetadataMap::new()));
+                let limit = scan.limit;
+                scan.limit = if limited { limit - given } else { 0 };
+                let page = member.router.scan_page(&context, &scan).await?;
+                scan.limit = limit;
+                let given = given + page.items.len() as u64;
+                let more = !page.cursor.is_empty() && !(limited && given >= limit);
+                scan.cursor = page.cursor.clone();
+                Ok::<_, Failure>(Some((page, more.then_some((scan, given)))))
+            }
+        });
+        Ok(Response::new(pages.map(|page| page.map_err(status)).boxed()))
+    }
+
+    type StreamStream = Pin<Box<dyn Stream<Item = Result<StreamResponse, Status>> + Send>>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<StreamRequest>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let member = self.node.member().map_err(status)?;
+        let router = Arc::clone(&member.router);
+        let begin = move |kind| router.begin(&Context::within(super::PATIENCE), kind);
+        Ok(Response::new(Pipeline::new(request.into_inner(), begin).boxed()))
+    }
+}

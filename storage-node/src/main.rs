@@ -1,0 +1,160 @@
+//! `trilith-node`: one storage node.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use proto::v1::Addresses;
+use proto::v1::admin_server::AdminServer;
+use proto::v1::kv_server::KvServer;
+use storage_node::config::{CommandLine, NodeConfig, Start, ThisMachine};
+use storage_node::doors::grpc::{AdminDoor, KvDoor, MESSAGE_BYTES, PeerDoor};
+use storage_node::doors::http;
+use storage_node::node::Node;
+use storage_node::observability::logging;
+use storage_node::raft::network::connect;
+use storage_node::seams::{clock, threads};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+/// For connections that do not end by themselves.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("trilith-node: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> anyhow::Result<()> {
+    let config = match CommandLine::of_this_process().start(&ThisMachine)? {
+        Start::Print(text) => {
+            use std::io::Write;
+            std::io::stdout().write_all(text.as_bytes())?;
+            return Ok(());
+        }
+        Start::Serve(config) => *config,
+    };
+    logging::start(&config.logging)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if config.worker_threads > 0 {
+        runtime.worker_threads(config.worker_threads.into());
+    }
+    runtime.enable_all().build().context("cannot start the runtime")?.block_on(serve(config))
+}
+
+async fn serve(config: NodeConfig) -> anyhow::Result<()> {
+    let began = clock::now();
+    let grpc = bind(config.listen.grpc, "gRPC", "--listen-grpc").await?;
+    let peer = bind(config.listen.peer, "peer", "--listen-peer").await?;
+    let http = bind(config.listen.http, "HTTP", "--listen-http").await?;
+    let advertised = &config.advertise;
+    let addresses = Addresses {
+        grpc: advertised.grpc.bound_to(grpc.local_addr()?).to_string(),
+        peer: advertised.peer.bound_to(peer.local_addr()?).to_string(),
+        http: advertised.http.bound_to(http.local_addr()?).to_string(),
+    };
+    tracing::info!(name = config.name, grpc = addresses.grpc, peer = addresses.peer, http = addresses.http, "starting");
+    let ends_with_parent = config.exit_with_parent;
+
+    let node = Node::start(config, addresses, began).await.context("cannot start")?;
+    let stop = CancellationToken::new();
+
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<KvServer<KvDoor>>().await;
+    reporter.set_serving::<AdminServer<AdminDoor>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .context("cannot serve reflection")?;
+    let public = Server::builder()
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(16 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .add_service(limited_kv(&node))
+        .add_service(limited_admin(&node))
+        .add_service(health)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(incoming(grpc), stop.clone().cancelled_owned());
+    let peers = connect::server()
+        .add_service(connect::service(PeerDoor::new(Arc::clone(&node))))
+        .serve_with_incoming_shutdown(incoming(peer), stop.clone().cancelled_owned());
+    let shown = http::router(Arc::clone(&node) as Arc<dyn http::Health>, Arc::clone(&node.metrics));
+    let doors = [
+        tokio::spawn(async move { public.await.map_err(anyhow::Error::from) }),
+        tokio::spawn(async move { peers.await.map_err(anyhow::Error::from) }),
+        tokio::spawn({
+            let stop = stop.clone();
+            async move { http::serve(http, shown, stop).await.map_err(anyhow::Error::from) }
+        }),
+    ];
+
+    let removed = asked_to_end(&node, ends_with_parent).await?;
+    // Leadership goes while the doors are still open, so that nobody is refused.
+    node.stop().await;
+    stop.cancel();
+    for door in doors {
+        let _ = tokio::time::timeout(LAST_ANSWERS, door).await;
+    }
+    if removed {
+        node.retire()?;
+    }
+    tracing::info!("ended");
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, door: &str, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} for the {door} door: is another node running there? choose another port with {flag} or --port-offset")
+    })
+}
+
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
+}
+
+fn limited_kv(node: &Arc<Node>) -> KvServer<KvDoor> {
+    KvServer::new(KvDoor::new(Arc::clone(node)))
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+}
+
+fn limited_admin(node: &Arc<Node>) -> AdminServer<AdminDoor> {
+    AdminServer::new(AdminDoor::new(Arc::clone(node)))
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+}
+
+/// Returns when the process is to end, and whether that is because the cluster has removed
+/// this node.
+async fn asked_to_end(node: &Arc<Node>, with_parent: bool) -> anyhow::Result<bool> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let parent_ended = async {
+        if with_parent {
+            threads::blocking(|| std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).is_ok()).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        _ = interrupt.recv() => tracing::info!("interrupted: ending"),
+        _ = terminate.recv() => tracing::info!("terminated: ending"),
+        () = parent_ended => tracing::info!("who started this node has ended: ending"),
+        () = node.removed.cancelled() => {
+            tracing::warn!("the cluster has removed this node: ending");
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

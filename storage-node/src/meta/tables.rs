@@ -1,0 +1,179 @@
+//! Tables: creating, altering and dropping them.
+
+use std::collections::BTreeSet;
+
+use placement::{
+    BucketCount, Epoch, NodeId, Partition, PartitionId, Replica, Role, Table, TableId, TableName,
+};
+use proto::convert;
+use proto::v1::meta_answer::Outcome;
+use proto::v1::{AlterTable, CreateTable, DropTable, MetaDone, MoveStage, TableEntry};
+
+use super::records::RecordKey;
+use super::refusal::Refusal;
+use super::state::{Answer, Birth, MetaState, MoveId, TableDetails};
+
+/// How many tables a cluster may have.
+pub const MOST_TABLES: usize = 4_096;
+/// How many partitions a cluster may have.
+pub const MOST_PARTITIONS: usize = 65_536;
+/// How many replicas a table may ask for.
+const REPLICA_COUNTS: [u32; 4] = [1, 3, 5, 7];
+/// The longest owner.
+const LONGEST_OWNER: usize = 253;
+
+impl MetaState {
+    pub(super) fn create_table(&mut self, create: &CreateTable) -> Result<Answer, Refusal> {
+        let invalid = |why: String| Refusal::Invalid(why);
+        let name = TableName::parse(&create.name).map_err(|bad| invalid(bad.to_string()))?;
+        if create.owner.len() > LONGEST_OWNER {
+            return Err(invalid(format!("a table's owner has at most {LONGEST_OWNER} bytes")));
+        }
+        if let Some(entry) = self.map.table_named(&name).and_then(|table| self.table_entry(table.id)) {
+            return same_table(create, name, entry);
+        }
+        let buckets = BucketCount::new(create.buckets).map_err(|bad| invalid(bad.to_string()))?;
+        let replicas = self.check_replicas(create.replicas)?;
+        let partitions = u16::try_from(create.partitions.len()).unwrap_or(u16::MAX);
+        let ranges = buckets.split(partitions);
+        if partitions == 0 || ranges.len() != create.partitions.len() {
+            return Err(invalid(format!(
+                "a table of {} buckets has 1 to {} partitions, not {}",
+                create.buckets,
+                create.buckets,
+                create.partitions.len()
+            )));
+        }
+        bounded("tables", MOST_TABLES, self.map.tables.len() + 1)?;
+        bounded("partitions", MOST_PARTITIONS, self.map.partitions.len() + ranges.len())?;
+        let places = create
+            .partitions
+            .iter()
+            .map(|list| self.check_places(&list.nodes, replicas))
+            .collect::<Result<Vec<_>, _>>()?;
+
+        let id = TableId(self.counters.table);
+        self.counters.table += 1;
+        let table = Table { id, name, buckets, replicas, default_ttl_ms: create.default_ttl_ms };
+        self.map.tables.insert(id, table);
+        self.tables
+            .insert(id, TableDetails { owner: create.owner.clone(), partitions: u32::from(partitions) });
+        self.touch(RecordKey::Table(id));
+        for (range, nodes) in ranges.into_iter().zip(places) {
+            let partition = PartitionId(self.counters.partition);
+            self.counters.partition += 1;
+            let replicas: Vec<Replica> = nodes
+                .into_iter()
+                .map(|node| Replica { id: self.next_replica(), node, role: Role::Voter })
+                .collect();
+            let birth = Birth { table: id, buckets: range, replicas: replicas.clone() };
+            self.births.insert(partition, birth);
+            let entry = Partition { id: partition, table: id, buckets: range, epoch: Epoch(1), replicas };
+            self.map.partitions.insert(partition, entry);
+            self.touch(RecordKey::Partition(partition));
+        }
+        let entry = self.table_entry(id).unwrap_or_default();
+        Ok(Answer::new(Outcome::Table(entry)))
+    }
+
+    /// Where the replicas of one partition go: that many different nodes, which all serve.
+    fn check_places(&self, nodes: &[bytes::Bytes], replicas: u8) -> Result<Vec<NodeId>, Refusal> {
+        let nodes = nodes.iter().map(|node| convert::node_id(node)).collect::<Result<Vec<_>, _>>()?;
+        let different: BTreeSet<_> = nodes.iter().collect();
+        if nodes.len() != usize::from(replicas) || different.len() != nodes.len() {
+            return Err(Refusal::Invalid(format!("each partition needs {replicas} different nodes")));
+        }
+        match nodes.iter().find(|node| !self.serves(**node)) {
+            Some(node) => Err(Refusal::MapChanged(format!("{} does not serve", self.name_of(*node)))),
+            None => Ok(nodes),
+        }
+    }
+
+    fn check_replicas(&self, replicas: u32) -> Result<u8, Refusal> {
+        if !REPLICA_COUNTS.contains(&replicas) {
+            return Err(Refusal::Invalid(format!("{replicas} replicas are not possible: use 1, 3, 5 or 7")));
+        }
+        let serving = self.serving_nodes().count() as u32;
+        if replicas > serving {
+            return Err(Refusal::TooFewNodes { wanted: replicas, serving });
+        }
+        u8::try_from(replicas).map_err(|_| Refusal::Invalid(format!("{replicas} replicas are not possible")))
+    }
+
+    pub(super) fn alter_table(&mut self, alter: &AlterTable) -> Result<Answer, Refusal> {
+        let id = self.table_id(&alter.name)?;
+        let current = self.map.tables.get(&id).map(|table| (table.replicas, table.default_ttl_ms));
+        let (had_replicas, had_ttl) = current.unwrap_or_default();
+        let replicas = match alter.replicas {
+            Some(wanted) if wanted != u32::from(had_replicas) => self.check_replicas(wanted)?,
+            _ => had_replicas,
+        };
+        let default_ttl_ms = alter.default_ttl_ms.unwrap_or(had_ttl);
+        let same = (replicas, default_ttl_ms) == (had_replicas, had_ttl);
+        if !same {
+            if let Some(table) = self.map.tables.get_mut(&id) {
+                table.replicas = replicas;
+                table.default_ttl_ms = default_ttl_ms;
+            }
+            self.touch(RecordKey::Table(id));
+        }
+        Ok(Answer { outcome: Outcome::Table(self.table_entry(id).unwrap_or_default()), already: same })
+    }
+
+    pub(super) fn drop_table(&mut self, drop: &DropTable) -> Result<Answer, Refusal> {
+        let id = self.table_id(&drop.name)?;
+        let doomed: BTreeSet<PartitionId> =
+            self.map.partitions_of(id).into_iter().map(|partition| partition.id).collect();
+        let stopped: Vec<MoveId> = self
+            .moves_under_way()
+            .filter(|record| doomed.contains(&record.partition()))
+            .map(|record| record.id)
+            .collect();
+        for order in stopped {
+            self.end_move(order, MoveStage::Cancelled, "the table was dropped");
+        }
+        for partition in doomed {
+            self.map.partitions.remove(&partition);
+            self.births.remove(&partition);
+            self.touch(RecordKey::Partition(partition));
+        }
+        self.map.tables.remove(&id);
+        self.tables.remove(&id);
+        self.touch(RecordKey::Table(id));
+        Ok(Answer::new(Outcome::Done(MetaDone {})))
+    }
+
+    fn table_id(&self, name: &str) -> Result<TableId, Refusal> {
+        let name = TableName::parse(name).map_err(|bad| Refusal::Invalid(bad.to_string()))?;
+        self.map.table_named(&name).map(|table| table.id).ok_or(Refusal::UnknownTable(name))
+    }
+}
+
+/// There is a table of that name. Its owner may ask for it again, in the same shape.
+fn same_table(create: &CreateTable, name: TableName, entry: TableEntry) -> Result<Answer, Refusal> {
+    if create.owner != entry.owner && !create.owner.is_empty() {
+        let owner = if entry.owner.is_empty() { "nobody in particular".to_owned() } else { entry.owner };
+        return Err(Refusal::NameTaken { name, owner });
+    }
+    let shapes = [
+        ("buckets", u64::from(create.buckets), u64::from(entry.buckets)),
+        ("partitions", create.partitions.len() as u64, u64::from(entry.partitions)),
+        ("replicas", u64::from(create.replicas), u64::from(entry.replicas)),
+        ("milliseconds to live", create.default_ttl_ms, entry.default_ttl_ms),
+    ];
+    let differs = shapes.into_iter().find(|(_, wanted, actual)| wanted != actual);
+    if differs.is_none() && create.owner == entry.owner && !create.owner.is_empty() {
+        return Ok(Answer::already(Outcome::Table(entry)));
+    }
+    let difference = differs
+        .map(|(what, wanted, actual)| format!(", with {actual} {what} instead of {wanted}"))
+        .unwrap_or_default();
+    Err(Refusal::TableExists { name, difference })
+}
+
+fn bounded(what: &'static str, limit: usize, actual: usize) -> Result<(), Refusal> {
+    if actual > limit {
+        return Err(Refusal::OverBound { what, limit: limit as u64, actual: actual as u64 });
+    }
+    Ok(())
+}

@@ -1,0 +1,313 @@
+//! A node: what listens, and, once it belongs to a cluster, what it does there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use placement::{ClusterId, NodeId, PartitionId, ReplicaId, TableId};
+use proto::v1::meta_command::Command;
+use proto::v1::{
+    Addresses, Failure, InitCluster, InitResponse, JoinResponse, MapResponse, MetaCommand, NodeEntry,
+};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+use uuid::Uuid;
+
+use crate::config::NodeConfig;
+use crate::control::clocks::Clocks;
+use crate::control::identity::{DataFolder, FolderError, Identity, Known};
+use crate::control::{SUPPORTED_CLUSTER_VERSION, join};
+use crate::disk::DiskWatch;
+use crate::doors::http::Health;
+use crate::observability::metrics::Metrics;
+use crate::router::failure;
+use crate::seams::clock;
+use crate::seams::clock::WallClock;
+
+pub mod member;
+
+pub use member::{Member, MemberError};
+
+/// The replica of the meta group that a new cluster begins with.
+const FIRST_META_REPLICA: ReplicaId = ReplicaId(1);
+const HAND_OVER: Duration = Duration::from_secs(5);
+
+/// A node of one process.
+pub struct Node {
+    /// How it was started.
+    pub config: Arc<NodeConfig>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Its data folder.
+    pub folder: DataFolder,
+    /// Where others reach it.
+    pub addresses: Addresses,
+    /// How full its disk is.
+    pub disk: Arc<DiskWatch>,
+    /// What dates entries.
+    pub clocks: Clocks,
+    /// When the process began.
+    pub began: Instant,
+    member: RwLock<Option<Arc<Member>>>,
+    /// Held while the node is becoming a member.
+    becoming: tokio::sync::Mutex<()>,
+    /// The cluster has removed this identity.
+    pub removed: CancellationToken,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// What is in it cannot be used.
+    #[error(transparent)]
+    Member(#[from] MemberError),
+    /// The disk cannot be asked.
+    #[error("the disk of the data folder cannot be examined: {0}")]
+    Disk(#[from] std::io::Error),
+}
+
+impl Node {
+    /// Takes the data folder, and goes on as the member that it was.
+    pub async fn start(config: NodeConfig, addresses: Addresses, began: Instant) -> Result<Arc<Self>, NodeError> {
+        let folder = DataFolder::take(&config.data)?;
+        let disk = Arc::new(DiskWatch::new(&config.data, config.storage.disk_nearly_full_percent)?);
+        let node = Arc::new(Self {
+            config: Arc::new(config),
+            metrics: Arc::new(Metrics::new()),
+            folder,
+            addresses,
+            disk,
+            clocks: Clocks::new(WallClock::default()),
+            began,
+            member: RwLock::default(),
+            becoming: tokio::sync::Mutex::default(),
+            removed: CancellationToken::new(),
+            tasks: Mutex::default(),
+        });
+        match node.folder.identity()? {
+            Some(identity) if identity.cluster.is_some() => {
+                node.become_member(&identity).await?;
+            }
+            _ => node.join_as_configured(),
+        }
+        Ok(node)
+    }
+
+    /// What the node does in its cluster; a refusal while it belongs to none.
+    pub fn member(&self) -> Result<Arc<Member>, Failure> {
+        self.member.read().clone().ok_or_else(|| {
+            let message = "this node belongs to no cluster yet: `trilith cluster init` creates one with it, \
+                           `trilith cluster join ADDRESS` makes it join another";
+            Failure::new(Code::FailedPrecondition, message, None)
+        })
+    }
+
+    async fn become_member(self: &Arc<Self>, identity: &Identity) -> Result<Arc<Member>, MemberError> {
+        let member = Member::open(self, identity).await?;
+        *self.member.write() = Some(Arc::clone(&member));
+        Ok(member)
+    }
+
+    /// What the meta group is told of this node.
+    pub fn entry(&self, node: NodeId) -> NodeEntry {
+        NodeEntry {
+            node: proto::convert::node_bytes(node),
+            name: self.config.name.clone(),
+            state: proto::v1::NodeState::Serving.into(),
+            addresses: Some(self.addresses.clone()),
+            zone: self.config.zone.clone(),
+            host: self.config.host.clone(),
+            supports_version: SUPPORTED_CLUSTER_VERSION,
+        }
+    }
+
+    /// Creates a cluster with this node as its first. Asked again for the same one, it only
+    /// says so.
+    pub async fn init(self: &Arc<Self>, wanted: Option<ClusterId>) -> Result<InitResponse, Failure> {
+        let _becoming = self.becoming.lock().await;
+        if let Ok(member) = self.member() {
+            if wanted.is_some_and(|wanted| wanted == member.cluster) {
+                return Ok(init_response(&member, true));
+            }
+            let message = format!(
+                "this node belongs to cluster {} already; a cluster is created once, others join it", member.cluster
+            );
+            let detail = proto::v1::AlreadyExists { what: "cluster".to_owned() };
+            let detail = proto::v1::error_detail::Detail::AlreadyExists(detail);
+            return Err(Failure::new(Code::AlreadyExists, message, Some(detail)));
+        }
+        let cluster = wanted.unwrap_or_else(|| ClusterId(Uuid::new_v4()));
+        // A crash before the meta group has its first record leaves an identity with which
+        // the next start and `init` with the same id go on.
+        let identity = self.new_identity(Some(cluster))?;
+        let member = self.become_member(&identity).await.map_err(|error| failure::internal(error.to_string()))?;
+        self.begin_cluster(&member).await?;
+        Ok(init_response(&member, false))
+    }
+
+    fn new_identity(&self, cluster: Option<ClusterId>) -> Result<Identity, Failure> {
+        let folder_failed = |error: FolderError| failure::internal(error.to_string());
+        let known = self.folder.identity().map_err(folder_failed)?;
+        let node = known.map_or_else(|| NodeId(Uuid::new_v4()), |identity| identity.node);
+        let identity = Identity { node, cluster, known: Vec::new() };
+        self.folder.write_identity(&identity).map_err(folder_failed)?;
+        Ok(identity)
+    }
+
+    async fn begin_cluster(&self, member: &Arc<Member>) -> Result<(), Failure> {
+        let meta = member
+            .groups
+            .make_meta(FIRST_META_REPLICA)
+            .await
+            .map_err(|error| failure::internal(error.to_string()))?;
+        let place = crate::raft::type_config::ReplicaPlace { node: member.node };
+        meta.initialize([(FIRST_META_REPLICA.0, place)].into())
+            .await
+            .map_err(|error| failure::internal(error.to_string()))?;
+        let command = InitCluster {
+            cluster: member.cluster.to_bytes().to_vec().into(),
+            first_node: Some(self.entry(member.node)),
+            first_meta_replica: FIRST_META_REPLICA.0,
+        };
+        let deadline = clock::now() + Duration::from_secs(10);
+        loop {
+            meta.wait_for_leader(Duration::from_secs(1)).await;
+            let command = MetaCommand { command: Some(Command::InitCluster(command.clone())) };
+            match member.meta.propose(command).await {
+                Ok(_) => return Ok(()),
+                Err(refused) if clock::now() > deadline => return Err(refused),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// Joins the cluster that a node belongs to, by that node's gRPC address.
+    pub async fn join(self: &Arc<Self>, address: &str, patience: Duration) -> Result<JoinResponse, Failure> {
+        if address.is_empty() {
+            return Err(failure::invalid("whom to join? give the gRPC address of any node of the cluster"));
+        }
+        let _becoming = self.becoming.lock().await;
+        let deadline = clock::now() + patience;
+        let outside = join::look(address).await?;
+        if let Ok(member) = self.member() {
+            if member.cluster == outside.cluster {
+                return Ok(join_response(&member, true));
+            }
+            return Err(join::wrong_cluster(outside.cluster, member.cluster, Some(member.node)));
+        }
+        // The identity is written first: a join that is tried again is the same node's.
+        let pending = self.new_identity(None)?;
+        let registered = join::register(&self.entry(pending.node), outside.cluster, &outside.peers, deadline).await?;
+        let known = registered.nodes.iter().filter_map(known_of).filter(|known| known.node != pending.node.0).collect();
+        let identity = Identity { cluster: Some(outside.cluster), known, ..pending };
+        self.folder.write_identity(&identity).map_err(|error| failure::internal(error.to_string()))?;
+        let member = self.become_member(&identity).await.map_err(|error| failure::internal(error.to_string()))?;
+        Ok(join_response(&member, false))
+    }
+
+    /// Joins by the addresses that it was started with, for as long as it takes.
+    fn join_as_configured(self: &Arc<Self>) {
+        if self.config.join.is_empty() {
+            return;
+        }
+        let node = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let mut last = String::new();
+            while node.member().is_err() {
+                for address in &node.config.join {
+                    match node.join(&address.to_string(), Duration::from_secs(10)).await {
+                        Ok(_) => return,
+                        Err(refused) if refused.message != last => {
+                            tracing::warn!(%address, why = refused.message, "cannot join yet");
+                            last = refused.message;
+                        }
+                        Err(_) => {}
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        });
+        self.tasks.lock().push(task);
+    }
+
+    /// Hands leadership over, then ends everything in order.
+    pub async fn stop(&self) {
+        self.tasks.lock().drain(..).for_each(|task| task.abort());
+        if let Ok(member) = self.member() {
+            let (handed, left) = member.groups.hand_over_all(&std::collections::HashSet::new(), HAND_OVER).await;
+            tracing::info!(handed, left, "leadership was handed over");
+            member.stop().await;
+        }
+    }
+
+    /// Puts the data of a removed identity aside, after [`Node::stop`].
+    pub fn retire(&self) -> Result<(), FolderError> {
+        if let Some(identity) = self.folder.identity()? {
+            let place = self.folder.retire(&identity)?;
+            tracing::warn!(place = %place.display(), "this node was removed from its cluster; its data was put aside");
+        }
+        Ok(())
+    }
+}
+
+impl Health for Node {
+    fn ready(&self) -> Result<(), String> {
+        let member = self.member().map_err(|failure| failure.message)?;
+        member.ready()
+    }
+}
+
+fn known_of(entry: &NodeEntry) -> Option<Known> {
+    let node = NodeId::from_bytes(&entry.node)?;
+    let peer = entry.addresses.as_ref()?.peer.clone();
+    Some(Known { node: node.0, peer })
+}
+
+fn init_response(member: &Member, already: bool) -> InitResponse {
+    InitResponse {
+        cluster: member.cluster.to_bytes().to_vec().into(),
+        node: proto::convert::node_bytes(member.node),
+        already,
+    }
+}
+
+fn join_response(member: &Member, already: bool) -> JoinResponse {
+    JoinResponse {
+        cluster: member.cluster.to_bytes().to_vec().into(),
+        node: proto::convert::node_bytes(member.node),
+        already,
+    }
+}
+
+impl Member {
+    /// The map for clients, with who leads what.
+    pub fn map_response(&self) -> MapResponse {
+        self.router.map().to_map_response(self.cluster, &self.router.leaders())
+    }
+
+    /// Waits a little until this node's map has a table.
+    pub async fn wait_for_table(&self, table: TableId) {
+        let mut map = self.router.watch_map();
+        let known = map.wait_for(|map| map.map().tables.contains_key(&table));
+        let _ = tokio::time::timeout(Duration::from_secs(2), known).await;
+    }
+
+    /// A node by its UUID or name, with its peer address.
+    pub fn find_node(&self, text: &str) -> Option<(NodeId, String)> {
+        let map = self.router.map();
+        let by_id: Option<NodeId> = text.parse().ok();
+        let found = map.map().nodes.values().find(|node| by_id == Some(node.id) || node.name == text)?;
+        Some((found.id, map.node_details(found.id)?.addresses.peer.clone()))
+    }
+
+    /// Whether this node holds a replica of the meta group.
+    pub fn holds_meta(&self) -> bool {
+        self.groups.get(PartitionId::META).is_some()
+    }
+}

@@ -1,0 +1,4 @@
+//! What a node tells about itself: log lines for people, figures for machines.
+
+pub mod logging;
+pub mod metrics;

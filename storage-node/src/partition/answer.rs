@@ -1,0 +1,17 @@
+//! What a command is answered with.
+
+use bytes::Bytes;
+use proto::v1::{ExpireAnswer, Result as OperationResult};
+
+/// The answer to one command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// To an operation.
+    Operation(OperationResult),
+    /// To an expiry.
+    Expired(ExpireAnswer),
+    /// To a meta command: a `MetaAnswer`.
+    Meta(Bytes),
+    /// To a command that has nothing to say.
+    Done,
+}

@@ -1,0 +1,234 @@
+//! The operations that a log entry may hold, evaluated where they are applied.
+
+use bytes::Bytes;
+use placement::Bucket;
+use proto::v1::{
+    BatchRequest, BatchResponse, Compare, Condition, DeleteRequest, DeleteResponse, ExistsResponse, Failure,
+    GetResponse, Operation, PutRequest, PutResponse, Result as OperationResult, TxnRequest, TxnResponse,
+    WrongEpoch, compare::That, condition::Is, error_detail::Detail, operation::Operation as Kind, result::Result as Outcome,
+};
+use tonic::Code;
+
+use super::descriptor::Descriptor;
+use super::overlay::Overlay;
+use super::progress::Progress;
+use crate::storage::item::StoredItem;
+use crate::storage::state::{StateResult, StateView};
+
+/// Evaluates operations one after the other; each sees what the ones before it did.
+pub struct Evaluation<'a> {
+    /// What the partition owns.
+    pub descriptor: &'a Descriptor,
+    /// What is written.
+    pub state: &'a dyn StateView,
+    /// What is not written yet.
+    pub overlay: &'a mut Overlay,
+    /// The clock and the counter.
+    pub progress: &'a mut Progress,
+}
+
+/// Why one part of an atomic operation stopped it.
+enum Stop {
+    /// A condition did not hold: this is the part's result.
+    Condition(OperationResult),
+}
+
+impl Evaluation<'_> {
+    /// Does one operation. A failure is a result like any other, and leaves nothing behind.
+    pub fn run(&mut self, operation: Kind) -> StateResult<OperationResult> {
+        if let Some(key) = self.first_key_not_owned(&operation) {
+            return Ok(wrong_epoch(&key));
+        }
+        match operation {
+            Kind::Batch(batch) => self.atomic_batch(batch),
+            Kind::Txn(txn) => self.transaction(txn),
+            single => self.single(single),
+        }
+    }
+
+    fn first_key_not_owned(&self, operation: &Kind) -> Option<Bytes> {
+        keys_of(operation).into_iter().find(|key| self.descriptor.bucket_of(key).is_none()).cloned()
+    }
+
+    fn single(&mut self, operation: Kind) -> StateResult<OperationResult> {
+        let outcome = match operation {
+            Kind::Put(put) => Outcome::Put(self.put(put)?),
+            Kind::Delete(delete) => Outcome::Delete(self.delete(delete)?),
+            Kind::Get(get) => {
+                let clock_ms = self.progress.clock_ms;
+                let item = self.item(&get.key)?.map(|item| item.show(get.key, clock_ms));
+                Outcome::Get(GetResponse { item })
+            }
+            Kind::Exists(exists) => Outcome::Exists(ExistsResponse { exists: self.item(&exists.key)?.is_some() }),
+            Kind::Batch(_) | Kind::Txn(_) => {
+                let message = "a batch or transaction cannot hold another";
+                Outcome::Failure(Failure::new(Code::InvalidArgument, message, None))
+            }
+        };
+        Ok(OperationResult { result: Some(outcome) })
+    }
+
+    fn put(&mut self, put: PutRequest) -> StateResult<PutResponse> {
+        if let Some(condition) = &put.condition {
+            let current = self.item(&put.key)?;
+            if !holds(condition, current.as_ref()) {
+                return Ok(PutResponse { applied: false, version: version_of(current.as_ref()) });
+            }
+        }
+        let version = self.next_version();
+        let deadline_ms = match put.ttl_ms {
+            0 => 0,
+            ttl_ms => self.progress.clock_ms.saturating_add(ttl_ms),
+        };
+        let item = StoredItem { version, deadline_ms, content: put.content(), value: put.value };
+        self.set(put.key, Some(item));
+        Ok(PutResponse { applied: true, version })
+    }
+
+    fn delete(&mut self, delete: DeleteRequest) -> StateResult<DeleteResponse> {
+        let current = self.item(&delete.key)?;
+        let meant = delete.condition.as_ref().is_none_or(|condition| holds(condition, current.as_ref()));
+        if !meant || current.is_none() {
+            return Ok(DeleteResponse { deleted: false, version: version_of(current.as_ref()) });
+        }
+        // The change counts although nothing carries its number: a key that is put again has a
+        // greater version than it ever had.
+        self.next_version();
+        self.set(delete.key, None);
+        Ok(DeleteResponse { deleted: true, version: 0 })
+    }
+
+    fn atomic_batch(&mut self, batch: BatchRequest) -> StateResult<OperationResult> {
+        let counter = self.progress.counter;
+        self.overlay.begin();
+        let mut results = Vec::with_capacity(batch.operations.len());
+        let mut applied = true;
+        for operation in batch.operations {
+            let Some(kind) = operation.operation else { continue };
+            match self.part(kind)? {
+                Ok(result) => results.push(result),
+                Err(Stop::Condition(result)) => {
+                    results.push(result);
+                    applied = false;
+                    break;
+                }
+            }
+        }
+        if applied {
+            self.overlay.keep();
+        } else {
+            self.overlay.undo();
+            self.progress.counter = counter;
+        }
+        Ok(OperationResult { result: Some(Outcome::Batch(BatchResponse { results, applied })) })
+    }
+
+    /// One operation of an atomic batch.
+    fn part(&mut self, operation: Kind) -> StateResult<Result<OperationResult, Stop>> {
+        let conditional = match &operation {
+            Kind::Put(put) => put.condition.is_some(),
+            Kind::Delete(delete) => delete.condition.is_some(),
+            _ => false,
+        };
+        let result = self.single(operation)?;
+        let stopped = match &result.result {
+            Some(Outcome::Put(put)) => conditional && !put.applied,
+            Some(Outcome::Delete(delete)) => conditional && !delete.deleted,
+            Some(Outcome::Failure(_)) => true,
+            _ => false,
+        };
+        Ok(if stopped { Err(Stop::Condition(result)) } else { Ok(result) })
+    }
+
+    fn transaction(&mut self, txn: TxnRequest) -> StateResult<OperationResult> {
+        let mut succeeded = true;
+        for compare in &txn.compares {
+            let current = self.item(&compare.key)?;
+            succeeded &= compares(compare, current.as_ref());
+        }
+        let chosen = if succeeded { txn.then } else { txn.otherwise };
+        let mut results = Vec::with_capacity(chosen.len());
+        for operation in chosen {
+            if let Some(kind) = operation.operation {
+                results.push(self.single(kind)?);
+            }
+        }
+        Ok(OperationResult { result: Some(Outcome::Txn(TxnResponse { succeeded, results })) })
+    }
+
+    /// The item of a key, unless it has ended.
+    fn item(&self, key: &[u8]) -> StateResult<Option<StoredItem>> {
+        let Some(bucket) = self.descriptor.bucket_of(key) else { return Ok(None) };
+        let found = self.overlay.get(key, bucket, self.descriptor.table, self.state)?;
+        Ok(found.filter(|item| !item.is_due(self.progress.clock_ms)))
+    }
+
+    fn set(&mut self, key: Bytes, item: Option<StoredItem>) {
+        // Ownership was checked before the operation began.
+        let bucket = self.descriptor.bucket_of(&key).unwrap_or(Bucket(0));
+        self.overlay.set(key, bucket, item);
+    }
+
+    fn next_version(&mut self) -> u64 {
+        self.progress.counter += 1;
+        self.progress.counter
+    }
+}
+
+/// All keys that an operation touches.
+pub fn keys_of(operation: &Kind) -> Vec<&Bytes> {
+    fn inner(operations: &[Operation]) -> impl Iterator<Item = &Bytes> {
+        operations.iter().filter_map(|operation| operation.operation.as_ref()).filter_map(key_of)
+    }
+    match operation {
+        Kind::Batch(batch) => inner(&batch.operations).collect(),
+        Kind::Txn(txn) => {
+            let compared = txn.compares.iter().map(|compare| &compare.key);
+            compared.chain(inner(&txn.then)).chain(inner(&txn.otherwise)).collect()
+        }
+        single => key_of(single).into_iter().collect(),
+    }
+}
+
+/// The key of an operation that has one.
+pub fn key_of(operation: &Kind) -> Option<&Bytes> {
+    match operation {
+        Kind::Get(get) => Some(&get.key),
+        Kind::Put(put) => Some(&put.key),
+        Kind::Delete(delete) => Some(&delete.key),
+        Kind::Exists(exists) => Some(&exists.key),
+        Kind::Batch(_) | Kind::Txn(_) => None,
+    }
+}
+
+fn holds(condition: &Condition, current: Option<&StoredItem>) -> bool {
+    match condition.is {
+        Some(Is::Absent(_)) => current.is_none(),
+        Some(Is::Exists(_)) => current.is_some(),
+        Some(Is::Version(version)) => current.is_some_and(|item| item.version == version),
+        None => true,
+    }
+}
+
+fn compares(compare: &Compare, current: Option<&StoredItem>) -> bool {
+    match &compare.that {
+        Some(That::Absent(_)) => current.is_none(),
+        Some(That::Exists(_)) => current.is_some(),
+        Some(That::VersionEquals(version)) => current.is_some_and(|item| item.version == *version),
+        Some(That::VersionBelow(version)) => current.is_some_and(|item| item.version < *version),
+        Some(That::ValueEquals(value)) => current.is_some_and(|item| item.value == *value),
+        None => true,
+    }
+}
+
+fn version_of(current: Option<&StoredItem>) -> u64 {
+    current.map_or(0, |item| item.version)
+}
+
+/// The partition does not own that key (any more). The router adds the entries that the
+/// asker needs.
+fn wrong_epoch(key: &[u8]) -> OperationResult {
+    let message = format!("the partition does not own key {:?}", String::from_utf8_lossy(key));
+    let failure = Failure::new(Code::Aborted, message, Some(Detail::WrongEpoch(WrongEpoch::default())));
+    OperationResult { result: Some(Outcome::Failure(failure)) }
+}

@@ -1,0 +1,108 @@
+//! Reading a partition's items, outside the log.
+
+use bytes::Bytes;
+use placement::Bucket;
+use proto::v1::{Item, ScanPage, ScanPageRequest};
+
+use super::descriptor::Descriptor;
+use super::overlay::{damaged, read_item};
+use crate::storage::item::{self, StoredItem};
+use crate::storage::keys::{self, KeyRange};
+use crate::storage::state::{StateIterator, StateResult, StateView};
+
+/// What a read found, by the clock of the partition.
+#[derive(Debug, PartialEq)]
+pub enum Found {
+    /// The item.
+    Item(StoredItem),
+    /// Nothing.
+    Nothing,
+    /// An item that has ended by the leader's clock, though the partition's has not come so
+    /// far: it must, before this may be called nothing.
+    Ending,
+}
+
+/// Reads a key by two clocks: the partition's, and the leader's, which may be ahead. A stale
+/// read gives the partition's for both.
+pub fn read_key(
+    state: &dyn StateView,
+    descriptor: &Descriptor,
+    key: &[u8],
+    clock_ms: u64,
+    leader_ms: u64,
+) -> StateResult<Found> {
+    let Some(bucket) = descriptor.bucket_of(key) else { return Ok(Found::Nothing) };
+    Ok(match read_item(state, descriptor.table, bucket, key)? {
+        None => Found::Nothing,
+        Some(item) if item.is_due(clock_ms) => Found::Nothing,
+        Some(item) if item.is_due(leader_ms) => Found::Ending,
+        Some(item) => Found::Item(item),
+    })
+}
+
+/// One page of a scan over the partition's part of the table, in key order. Items that have
+/// ended by the clock are passed over.
+pub fn scan_page(
+    state: &dyn StateView,
+    descriptor: &Descriptor,
+    request: &ScanPageRequest,
+    clock_ms: u64,
+) -> StateResult<ScanPage> {
+    let mut runs = Vec::new();
+    for bucket in descriptor.buckets.iter() {
+        let run = state.iterate(&run_of(descriptor, bucket, request), request.reverse)?;
+        if run.current().is_some() {
+            runs.push(run);
+        }
+    }
+    let mut page = ScanPage::default();
+    let mut bytes = 0;
+    while let Some(next) = front(&runs, request.reverse) {
+        let Some(run) = runs.get_mut(next) else { break };
+        if let Some((key, value)) = run.current() {
+            let key = keys::user_key(key);
+            let head = StoredItem::decode_head(value).map_err(|why| damaged(descriptor.table, key, &why))?;
+            if !item::is_due(head.1, clock_ms) {
+                if page.items.len() as u64 == request.limit || bytes >= request.max_bytes {
+                    page.more = true;
+                    return Ok(page);
+                }
+                let shown = show(descriptor, key, value, request.keys_only, clock_ms)?;
+                bytes += (shown.key.len() + shown.value.len()) as u64 + 32;
+                page.items.push(shown);
+            }
+        }
+        run.advance()?;
+        if run.current().is_none() {
+            runs.swap_remove(next);
+        }
+    }
+    Ok(page)
+}
+
+fn show(descriptor: &Descriptor, key: &[u8], value: &[u8], keys_only: bool, clock_ms: u64) -> StateResult<Item> {
+    let stored = StoredItem::decode(Bytes::copy_from_slice(value)).map_err(|why| damaged(descriptor.table, key, &why))?;
+    let mut item = stored.show(Bytes::copy_from_slice(key), clock_ms);
+    if keys_only {
+        item.value = Bytes::new();
+    }
+    Ok(item)
+}
+
+/// The part of a bucket that a scan asks for.
+fn run_of(descriptor: &Descriptor, bucket: Bucket, request: &ScanPageRequest) -> KeyRange {
+    let whole = keys::items_of(descriptor.table, bucket);
+    let start = keys::item(descriptor.table, bucket, &request.start);
+    let end = match request.end.is_empty() {
+        true => whole.end,
+        false => keys::item(descriptor.table, bucket, &request.end),
+    };
+    // Bounds the wrong way round hold nothing; RocksDB must not be asked for them.
+    if start > end { KeyRange { start: end.clone(), end } } else { KeyRange { start, end } }
+}
+
+/// The run whose key comes next.
+fn front(runs: &[Box<dyn StateIterator + '_>], reverse: bool) -> Option<usize> {
+    let keyed = runs.iter().enumerate().filter_map(|(at, run)| Some((keys::user_key(run.current()?.0), at)));
+    if reverse { keyed.max().map(|(_, at)| at) } else { keyed.min().map(|(_, at)| at) }
+}

@@ -1,0 +1,259 @@
+//! A partition's replicated state: entries go in, answers and changes come out.
+
+use bytes::Bytes;
+use placement::{Bucket, PartitionId};
+use prost::Message;
+use proto::v1::{
+    Command, CommandBatch, ExpireAnswer, Retry, Result as OperationResult, command, operation::Operation as Kind,
+    result::Result as Outcome,
+};
+
+use super::answer::Answer;
+use super::descriptor::Descriptor;
+use super::operations::Evaluation;
+use super::overlay::Overlay;
+use super::progress::Progress;
+use super::sessions::{self, Sessions, Verdict};
+use crate::raft::type_config::LogId;
+use crate::storage::keys::{self, GroupRecord};
+use crate::storage::state::{Changes, StateEngine, StateError, StateResult, StateView};
+
+/// What is in memory of a partition's state: all but its items.
+#[derive(Debug)]
+pub struct PartitionState {
+    group: PartitionId,
+    /// What it owns.
+    pub descriptor: Descriptor,
+    /// How far it has come.
+    pub progress: Progress,
+    sessions: Sessions,
+    overlay: Overlay,
+    /// Changes that are no items: expiry entries that went.
+    direct: Changes,
+    /// The earliest deadline that may be due next; `u64::MAX`: none is known.
+    pub next_due_ms: u64,
+}
+
+/// Why an entry cannot be applied. The replica stops: it never skips.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Not commands, or commands of a newer program.
+    #[error("entry {index} of partition {group} holds a command that this program does not know ({why}): run a newer one")]
+    UnknownCommand {
+        /// The partition.
+        group: PartitionId,
+        /// The entry.
+        index: u64,
+        /// What was wrong.
+        why: String,
+    },
+    /// The state could not be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl PartitionState {
+    /// Loads what was written, or begins with what the partition was born with.
+    pub fn load(group: PartitionId, birth: Descriptor, state: &dyn StateView) -> StateResult<Self> {
+        let damaged = |what: &str, why: String| StateError::Damaged { what: format!("{what} of partition {group}"), why };
+        let progress = match state.get(&keys::group_record(group, GroupRecord::Progress))? {
+            Some(bytes) => Progress::decode(&bytes).map_err(|why| damaged("the progress", why))?,
+            None => Progress::default(),
+        };
+        let descriptor = match state.get(&keys::group_record(group, GroupRecord::Descriptor))? {
+            Some(bytes) => Descriptor::decode(&bytes).map_err(|why| damaged("the descriptor", why))?,
+            None => birth,
+        };
+        let mut sessions = Sessions::from_watermark(progress.session_watermark_ms);
+        let mut walk = state.iterate(&keys::sessions_of(group), false)?;
+        while let Some((key, value)) = walk.current() {
+            let client = keys::session_client(key).ok_or_else(|| damaged("a session", "its key".to_owned()))?;
+            sessions.load(client, value).map_err(|why| damaged("a session", why.to_string()))?;
+            walk.advance()?;
+        }
+        let mut loaded = Self {
+            group,
+            descriptor,
+            progress,
+            sessions,
+            overlay: Overlay::default(),
+            direct: Changes::default(),
+            next_due_ms: u64::MAX,
+        };
+        loaded.next_due_ms = earliest_deadline(state, &loaded.descriptor)?;
+        Ok(loaded)
+    }
+
+    /// Applies the commands of an entry, in their order.
+    ///
+    /// Expiry walks the index as it is written, so what is pending from earlier entries is
+    /// written first, and it is done before the entry's other commands. Otherwise what it
+    /// finds would depend on how many entries a replica happened to apply together.
+    pub fn apply_commands(&mut self, id: LogId, data: Bytes, state: &dyn StateEngine) -> Result<Vec<Answer>, ApplyError> {
+        let group = self.group;
+        let unknown = |why: String| ApplyError::UnknownCommand { group, index: id.index(), why };
+        let batch = CommandBatch::decode(data).map_err(|error| unknown(error.to_string()))?;
+        let mut expired = None;
+        let expire = batch.commands.iter().find_map(|command| match &command.command {
+            Some(command::Command::Expire(expire)) => Some(expire.limit),
+            _ => None,
+        });
+        if expire.is_some() {
+            state.write(self.take_changes())?;
+        }
+        // The clock first: whether a key of this entry is due is judged by the entry's time.
+        self.progress.clock_ms = self.progress.clock_ms.max(batch.clock_ms);
+        self.sessions.forget(self.progress.clock_ms);
+        if let Some(limit) = expire {
+            expired = Some(self.expire(limit, state)?);
+        }
+        let mut answers = Vec::with_capacity(batch.commands.len());
+        for command in batch.commands {
+            let answer = match command.command {
+                Some(command::Command::Expire(_)) => Some(Answer::Expired(expired.unwrap_or_default())),
+                _ => self.apply_command(command, state)?,
+            };
+            answers.push(answer.ok_or_else(|| unknown("it has no known field".to_owned()))?);
+        }
+        self.progress.session_watermark_ms = self.sessions.watermark_ms;
+        self.progress.applied = Some(id);
+        Ok(answers)
+    }
+
+    /// Notes an entry that has no commands.
+    pub fn apply_nothing(&mut self, id: LogId) {
+        self.progress.applied = Some(id);
+    }
+
+    fn apply_command(&mut self, command: Command, state: &dyn StateView) -> Result<Option<Answer>, ApplyError> {
+        Ok(match command.command {
+            Some(command::Command::Operation(operation)) => match operation.operation {
+                Some(kind) => Some(Answer::Operation(self.operate_once(kind, state)?)),
+                None => None,
+            },
+            Some(command::Command::Tick(_)) => Some(Answer::Done),
+            Some(command::Command::Expire(_) | command::Command::Meta(_)) | None => None,
+        })
+    }
+
+    fn operate_once(&mut self, kind: Kind, state: &dyn StateView) -> StateResult<OperationResult> {
+        let Some(retry) = retry_of(&kind).cloned() else { return self.operate(kind, state) };
+        match self.sessions.judge(&retry, self.progress.clock_ms) {
+            Verdict::Answered(answer) => Ok(answer),
+            Verdict::Unknown(why) => Ok(sessions::unknown(why)),
+            Verdict::Apply => {
+                let answer = self.operate(kind, state)?;
+                // A failure left nothing behind; the same write may yet be done elsewhere.
+                if !matches!(answer.result, Some(Outcome::Failure(_)) | None) {
+                    self.sessions.remember(&retry, &answer, self.progress.clock_ms);
+                }
+                Ok(answer)
+            }
+        }
+    }
+
+    fn operate(&mut self, kind: Kind, state: &dyn StateView) -> StateResult<OperationResult> {
+        let earliest = earliest_deadline_of(&kind, self.progress.clock_ms);
+        self.next_due_ms = self.next_due_ms.min(earliest);
+        let mut evaluation = Evaluation {
+            descriptor: &self.descriptor,
+            state,
+            overlay: &mut self.overlay,
+            progress: &mut self.progress,
+        };
+        evaluation.run(kind)
+    }
+
+    /// Removes what is due, oldest first within each bucket.
+    fn expire(&mut self, limit: u32, state: &dyn StateView) -> StateResult<ExpireAnswer> {
+        let mut removed = 0;
+        let mut looked_at = 0;
+        let mut more = false;
+        for bucket in self.descriptor.buckets.iter() {
+            let due = keys::due_by(self.descriptor.table, bucket, self.progress.clock_ms);
+            let mut walk = state.iterate(&due, false)?;
+            while let Some((entry, _)) = walk.current() {
+                if looked_at == limit {
+                    more = true;
+                    break;
+                }
+                looked_at += 1;
+                if let Some((deadline_ms, key)) = keys::parse_expiry(entry) {
+                    removed += u32::from(self.expire_key(bucket, deadline_ms, key, state)?);
+                }
+                self.direct.delete(Bytes::copy_from_slice(entry));
+                walk.advance()?;
+            }
+        }
+        Ok(ExpireAnswer { removed, more })
+    }
+
+    /// Removes an item, if it is still the one that the expiry entry was written for.
+    fn expire_key(&mut self, bucket: Bucket, deadline_ms: u64, key: &[u8], state: &dyn StateView) -> StateResult<bool> {
+        let found = self.overlay.get(key, bucket, self.descriptor.table, state)?;
+        let same = found.is_some_and(|item| item.deadline_ms == deadline_ms);
+        if same {
+            self.progress.counter += 1;
+            self.overlay.set(Bytes::copy_from_slice(key), bucket, None);
+        }
+        Ok(same)
+    }
+
+    /// About how much there is to write.
+    pub fn pending_bytes(&self) -> usize {
+        self.overlay.bytes()
+    }
+
+    /// Everything since the last call, with the progress that it amounts to.
+    pub fn take_changes(&mut self) -> Changes {
+        let mut changes = std::mem::take(&mut self.direct);
+        self.overlay.drain_into(&self.descriptor, &mut changes);
+        self.sessions.drain_into(self.group, &mut changes);
+        changes.put(keys::group_record(self.group, GroupRecord::Progress), self.progress.encode());
+        changes
+    }
+}
+
+/// The earliest deadline in a partition's expiry index, as it is written.
+pub fn earliest_deadline(state: &dyn StateView, descriptor: &Descriptor) -> StateResult<u64> {
+    let mut earliest = u64::MAX;
+    for bucket in descriptor.buckets.iter() {
+        let all = keys::due_by(descriptor.table, bucket, u64::MAX);
+        let walk = state.iterate(&all, false)?;
+        if let Some((deadline_ms, _)) = walk.current().and_then(|(entry, _)| keys::parse_expiry(entry)) {
+            earliest = earliest.min(deadline_ms);
+        }
+    }
+    Ok(earliest)
+}
+
+/// Who sent an operation, where it may be sent again.
+fn retry_of(kind: &Kind) -> Option<&Retry> {
+    match kind {
+        Kind::Put(put) => put.retry.as_ref(),
+        Kind::Delete(delete) => delete.retry.as_ref(),
+        Kind::Batch(batch) => batch.retry.as_ref(),
+        Kind::Txn(txn) => txn.retry.as_ref(),
+        Kind::Get(_) | Kind::Exists(_) => None,
+    }
+}
+
+/// The earliest deadline that an operation may set.
+fn earliest_deadline_of(kind: &Kind, clock_ms: u64) -> u64 {
+    let of_put = |kind: &Kind| match kind {
+        Kind::Put(put) if put.ttl_ms > 0 => clock_ms.saturating_add(put.ttl_ms),
+        _ => u64::MAX,
+    };
+    let of_all = |operations: &[proto::v1::Operation]| {
+        operations.iter().filter_map(|inner| inner.operation.as_ref()).map(of_put).min().unwrap_or(u64::MAX)
+    };
+    match kind {
+        Kind::Batch(batch) => of_all(&batch.operations),
+        Kind::Txn(txn) => of_all(&txn.then).min(of_all(&txn.otherwise)),
+        single => of_put(single),
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

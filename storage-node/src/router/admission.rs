@@ -1,0 +1,61 @@
+//! How much may wait: writes that are queued on this node, in bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts what waits, and refuses what would be too much.
+#[derive(Debug)]
+pub struct Admission {
+    waiting: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+/// The room that a write takes while it waits; it is given back when this is dropped.
+#[derive(Debug)]
+pub struct Admitted {
+    waiting: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Admission {
+    /// Nothing waits yet.
+    pub fn new(limit: usize) -> Self {
+        Self { waiting: Arc::default(), limit }
+    }
+
+    /// Room for so many bytes, if there is. A single write that is larger than the limit gets
+    /// in when nothing else waits.
+    pub fn admit(&self, bytes: usize) -> Option<Admitted> {
+        let before = self.waiting.fetch_add(bytes, Ordering::AcqRel);
+        let admitted = Admitted { waiting: Arc::clone(&self.waiting), bytes };
+        (before == 0 || before.saturating_add(bytes) <= self.limit).then_some(admitted)
+    }
+
+    /// How much waits now.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_given_back() {
+        let admission = Admission::new(100);
+        let first = admission.admit(60).unwrap();
+        assert!(admission.admit(60).is_none());
+        assert_eq!(admission.waiting(), 60);
+        drop(first);
+        // Larger than everything, but alone.
+        assert!(admission.admit(500).is_some());
+        assert_eq!(admission.waiting(), 0);
+    }
+}

@@ -1,0 +1,91 @@
+//! Every way in which an operation is refused, in words that say what to do. Doors only
+//! translate what is made here.
+
+use placement::{NodeId, PartitionId};
+use proto::v1::{
+    BadCursor, CrossSlot, Failure, NotLeader, OutcomeUnknown, OverLimit, RetryAfter, UnknownTable, WrongEpoch,
+    error_detail::Detail,
+};
+use tonic::Code;
+
+/// The request makes no sense.
+pub fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(Code::InvalidArgument, message, None)
+}
+
+/// Something is larger than it may be.
+pub fn over_limit(what: &str, limit: u64, actual: u64) -> Failure {
+    let message = format!("the {what} is {actual}; the limit is {limit}");
+    Failure::new(
+        Code::InvalidArgument,
+        message,
+        Some(Detail::OverLimit(OverLimit { what: what.to_owned(), limit, actual })),
+    )
+}
+
+/// There is no such table.
+pub fn unknown_table(table: &str) -> Failure {
+    let message =
+        format!("there is no table {table:?}: `trilith table create {table}` makes one, `trilith table list` shows all");
+    Failure::new(Code::NotFound, message, Some(Detail::UnknownTable(UnknownTable { table: table.to_owned() })))
+}
+
+/// An atomic operation reaches over slots.
+pub fn cross_slot() -> Failure {
+    let message = "an atomic batch or transaction needs keys of one slot: give them a common {tag}, \
+                   as in {user7}.name and {user7}.email";
+    Failure::new(Code::InvalidArgument, message, Some(Detail::CrossSlot(CrossSlot {})))
+}
+
+/// Refused at once; nothing was done.
+pub fn retry_after(message: impl Into<String>, milliseconds: u64) -> Failure {
+    Failure::new(Code::Unavailable, message, Some(Detail::RetryAfter(RetryAfter { milliseconds })))
+}
+
+/// The disk is nearly full.
+pub fn disk_nearly_full(free_percent: u8) -> Failure {
+    let message = format!(
+        "writes are refused: less than {free_percent} % of this node's disk is free; delete data, enlarge the disk \
+         or add nodes (reads and deletes go on)"
+    );
+    Failure::new(Code::ResourceExhausted, message, Some(Detail::RetryAfter(RetryAfter { milliseconds: 5_000 })))
+}
+
+/// It may have been done, or may yet be, or not.
+pub fn outcome_unknown(why: &str) -> Failure {
+    let message = format!("the outcome of this write is unknown: {why}; read the key to see");
+    Failure::new(Code::Unknown, message, Some(Detail::OutcomeUnknown(OutcomeUnknown { why: why.to_owned() })))
+}
+
+/// This node does not lead the partition; nothing was done.
+pub fn not_leader(partition: PartitionId, leader: Option<NodeId>, leader_address: String) -> Failure {
+    let message = format!("this node does not lead partition {partition}");
+    let detail = NotLeader {
+        partition: partition.0,
+        leader_node: leader.map(|node| node.to_bytes().to_vec().into()).unwrap_or_default(),
+        leader_address,
+    };
+    Failure::new(Code::Unavailable, message, Some(Detail::NotLeader(detail)))
+}
+
+/// The asker's map is older than the cluster's, or this node's is; nothing was done.
+pub fn wrong_epoch(detail: WrongEpoch) -> Failure {
+    Failure::new(Code::Aborted, "the partition map has changed", Some(Detail::WrongEpoch(detail)))
+}
+
+/// The deadline passed and nothing was done.
+pub fn no_leader_in_time(partition: PartitionId) -> Failure {
+    let message = format!("partition {partition} had no leader that could be reached in time; nothing was done");
+    retry_after(message, 200)
+}
+
+/// A cursor that is none of this scan's.
+pub fn bad_cursor(why: &str) -> Failure {
+    let message = format!("this cursor cannot be used: {why}; begin the scan again without it");
+    Failure::new(Code::InvalidArgument, message, Some(Detail::BadCursor(BadCursor { why: why.to_owned() })))
+}
+
+/// Something here does not work as it should.
+pub fn internal(message: impl Into<String>) -> Failure {
+    Failure::new(Code::Internal, message, None)
+}

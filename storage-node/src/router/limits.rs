@@ -1,0 +1,165 @@
+//! What is refused for its size or shape, before anything is done.
+
+use placement::Slot;
+use proto::v1::{BatchRequest, Failure, Operation, TxnRequest, operation::Operation as Kind};
+use prost::Message;
+
+use super::failure;
+use crate::partition::operations::{key_of, keys_of};
+
+/// The sizes that a node allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The longest key.
+    pub key_bytes: usize,
+    /// The longest value.
+    pub value_bytes: usize,
+    /// The most operations of a batch or transaction.
+    pub batch_operations: usize,
+    /// The most bytes of a batch or transaction.
+    pub batch_bytes: usize,
+    /// The most items of a page of a scan.
+    pub page_items: u64,
+    /// The most bytes of a page of a scan, but for its last item.
+    pub page_bytes: u64,
+}
+
+impl Limits {
+    /// Checks an operation with everything in it.
+    pub fn check(&self, kind: &Kind) -> Result<(), Failure> {
+        match kind {
+            Kind::Batch(batch) => self.check_batch(batch),
+            Kind::Txn(txn) => self.check_txn(txn),
+            single => self.check_single(single),
+        }
+    }
+
+    /// Checks a key.
+    pub fn check_key(&self, key: &[u8]) -> Result<(), Failure> {
+        if key.is_empty() {
+            return Err(failure::invalid("a key must not be empty"));
+        }
+        if key.len() > self.key_bytes {
+            return Err(failure::over_limit("length of the key in bytes", self.key_bytes as u64, key.len() as u64));
+        }
+        Ok(())
+    }
+
+    fn check_single(&self, kind: &Kind) -> Result<(), Failure> {
+        if let Some(key) = key_of(kind) {
+            self.check_key(key)?;
+        }
+        match kind {
+            Kind::Put(put) if put.value.len() > self.value_bytes => {
+                let (limit, actual) = (self.value_bytes as u64, put.value.len() as u64);
+                Err(failure::over_limit("length of the value in bytes", limit, actual))
+            }
+            Kind::Put(put) if put.retry.as_ref().is_some_and(|retry| retry.client.len() != 16) => {
+                Err(failure::invalid("the client of a retry must be 16 bytes"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_batch(&self, batch: &BatchRequest) -> Result<(), Failure> {
+        self.check_list(&batch.operations, batch.operations.len(), batch.encoded_len())?;
+        if batch.atomic { one_slot(&Kind::Batch(batch.clone())) } else { Ok(()) }
+    }
+
+    fn check_txn(&self, txn: &TxnRequest) -> Result<(), Failure> {
+        let count = txn.compares.len() + txn.then.len() + txn.otherwise.len();
+        if txn.compares.is_empty() && txn.then.is_empty() && txn.otherwise.is_empty() {
+            return Err(failure::invalid("a transaction needs at least one compare or operation"));
+        }
+        for compare in &txn.compares {
+            self.check_key(&compare.key)?;
+        }
+        self.check_list(&txn.then, count, txn.encoded_len())?;
+        self.check_list(&txn.otherwise, count, txn.encoded_len())?;
+        one_slot(&Kind::Txn(txn.clone()))
+    }
+
+    fn check_list(&self, operations: &[Operation], count: usize, bytes: usize) -> Result<(), Failure> {
+        if count > self.batch_operations {
+            let (limit, actual) = (self.batch_operations as u64, count as u64);
+            return Err(failure::over_limit("number of operations", limit, actual));
+        }
+        if bytes > self.batch_bytes {
+            return Err(failure::over_limit("size of the batch in bytes", self.batch_bytes as u64, bytes as u64));
+        }
+        for (at, operation) in operations.iter().enumerate() {
+            match &operation.operation {
+                None => return Err(failure::invalid(format!("operation {at} is none that this node knows"))),
+                Some(Kind::Batch(_) | Kind::Txn(_)) => {
+                    return Err(failure::invalid("a batch or transaction cannot hold another"));
+                }
+                Some(single) => self.check_single(single)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Transactions and atomic batches keep to one slot, whatever the number of partitions, so
+/// that a split breaks nobody.
+fn one_slot(kind: &Kind) -> Result<(), Failure> {
+    let mut slots = keys_of(kind).into_iter().map(|key| Slot::of_key(key));
+    let first = slots.next();
+    if slots.all(|slot| Some(slot) == first) { Ok(()) } else { Err(failure::cross_slot()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::v1::{GetRequest, PutRequest, error_detail::Detail};
+
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            key_bytes: 8,
+            value_bytes: 16,
+            batch_operations: 3,
+            batch_bytes: 200,
+            page_items: 10,
+            page_bytes: 100,
+        }
+    }
+
+    fn put(key: &str, value: &str) -> Kind {
+        let (key, value) = (key.to_owned().into(), value.to_owned().into());
+        Kind::Put(PutRequest { key, value, ..PutRequest::default() })
+    }
+
+    fn batch(atomic: bool, operations: Vec<Kind>) -> Kind {
+        let operations = operations.into_iter().map(|kind| Operation { operation: Some(kind) }).collect();
+        Kind::Batch(BatchRequest { operations, atomic, ..BatchRequest::default() })
+    }
+
+    #[test]
+    fn sizes_are_refused_with_the_limit() {
+        let over = |kind| match limits().check(&kind).unwrap_err().reason() {
+            Some(Detail::OverLimit(over)) => (over.limit, over.actual),
+            other => panic!("{other:?}"),
+        };
+        assert!(limits().check(&put("12345678", "1234567890123456")).is_ok());
+        assert_eq!(over(put("123456789", "")), (8, 9));
+        assert_eq!(over(put("k", "12345678901234567")), (16, 17));
+        assert_eq!(over(batch(false, vec![put("a", ""), put("b", ""), put("c", ""), put("d", "")])), (3, 4));
+        let empty = Kind::Get(GetRequest::default());
+        assert!(limits().check(&empty).unwrap_err().message.contains("must not be empty"));
+    }
+
+    #[test]
+    fn only_an_atomic_batch_keeps_to_one_slot() {
+        let crossing = || vec![put("a", ""), put("b", "")];
+        assert!(limits().check(&batch(false, crossing())).is_ok());
+        let refused = limits().check(&batch(true, crossing())).unwrap_err();
+        assert!(matches!(refused.reason(), Some(Detail::CrossSlot(_))));
+        assert!(limits().check(&batch(true, vec![put("{t}a", ""), put("{t}b", "")])).is_ok());
+    }
+
+    #[test]
+    fn batches_do_not_nest() {
+        assert!(limits().check(&batch(false, vec![batch(false, vec![])])).is_err());
+    }
+}

@@ -1,0 +1,160 @@
+//! Operations of a partition that this node holds.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use placement::NodeId;
+use prost::Message;
+use proto::v1::{
+    ExistsResponse, Failure, GetResponse, Operation, ScanPage, ScanPageRequest, command::Command, error_detail::Detail,
+    operation::Operation as Kind, result::Result as Outcome,
+};
+use tokio::time::Instant;
+
+use super::admission::Admission;
+use super::failure;
+use super::operations::{is_write, too_late};
+use crate::partition::read::{read_key, scan_page};
+use crate::partition::Answer;
+use crate::raft::{Ending, Group, GroupError};
+use crate::seams::threads;
+use crate::storage::item::StoredItem;
+
+/// Why this node did not do it. Unless it failed, nothing was done.
+#[derive(Debug)]
+pub enum LocalError {
+    /// Another replica leads.
+    NotLeader(Option<NodeId>),
+    /// Nobody leads at the moment.
+    NotNow,
+    /// The partition does not own the key.
+    WrongEpoch,
+    /// This is the answer.
+    Failed(Failure),
+}
+
+impl LocalError {
+    fn of(error: GroupError) -> Self {
+        match error {
+            GroupError::NotLeader(leader) => Self::NotLeader(leader),
+            GroupError::NotNow => Self::NotNow,
+            GroupError::Unknown(why) => Self::Failed(failure::outcome_unknown(why)),
+            GroupError::Refused(why) => Self::Failed(failure::internal(why)),
+            GroupError::State(error) => {
+                // Whatever it is, it is not to be served again.
+                crate::seams::fatal::stop("the state cannot be read", &error)
+            }
+        }
+    }
+}
+
+type Done = BoxFuture<'static, Result<Outcome, LocalError>>;
+
+/// Begins an operation on a group: a write is in its queue when this returns.
+pub fn begin(group: &Arc<Group>, kind: Kind, admission: &Admission, deadline: Instant) -> Done {
+    if is_write(&kind) { begin_write(group, kind, admission, deadline) } else { begin_read(group, kind, deadline) }
+}
+
+fn begin_write(group: &Arc<Group>, kind: Kind, admission: &Admission, deadline: Instant) -> Done {
+    let operation = Operation { operation: Some(kind) };
+    let Some(room) = admission.admit(operation.encoded_len()) else {
+        let refused = failure::retry_after("too many writes are waiting on this node", 20);
+        return std::future::ready(Err(LocalError::Failed(refused))).boxed();
+    };
+    let answer = group.propose(Command::Operation(operation), Some(Box::new(room)));
+    async move {
+        let Ok(answer) = tokio::time::timeout_at(deadline, answer).await else {
+            let why = "the deadline passed before it was acknowledged";
+            return Err(LocalError::Failed(failure::outcome_unknown(why)));
+        };
+        match answer.map_err(LocalError::of)? {
+            Answer::Operation(result) => match result.result {
+                Some(Outcome::Failure(failure)) => match failure.reason() {
+                    Some(Detail::WrongEpoch(_)) => Err(LocalError::WrongEpoch),
+                    _ => Err(LocalError::Failed(failure)),
+                },
+                Some(outcome) => Ok(outcome),
+                None => Err(LocalError::Failed(failure::internal("a write had no result"))),
+            },
+            _ => Err(LocalError::Failed(failure::internal("a write had another command's answer"))),
+        }
+    }
+    .boxed()
+}
+
+fn begin_read(group: &Arc<Group>, kind: Kind, deadline: Instant) -> Done {
+    let group = Arc::clone(group);
+    async move {
+        let read = async {
+            match kind {
+                Kind::Get(get) => {
+                    let (item, clock_ms) = read_item(&group, &get.key, get.stale).await?;
+                    Ok(Outcome::Get(GetResponse { item: item.map(|item| item.show(get.key, clock_ms)) }))
+                }
+                Kind::Exists(exists) => {
+                    let (item, _) = read_item(&group, &exists.key, exists.stale).await?;
+                    Ok(Outcome::Exists(ExistsResponse { exists: item.is_some() }))
+                }
+                _ => Err(LocalError::Failed(failure::internal("a write was taken for a read"))),
+            }
+        };
+        tokio::time::timeout_at(deadline, read).await.unwrap_or_else(|_| Err(LocalError::Failed(too_late())))
+    }
+    .boxed()
+}
+
+/// The item of a key, and the clock by which its time to live is told.
+async fn read_item(group: &Group, key: &[u8], stale: bool) -> Result<(Option<StoredItem>, u64), LocalError> {
+    let descriptor = group.applied().descriptor().ok_or(LocalError::WrongEpoch)?;
+    if descriptor.bucket_of(key).is_none() {
+        return Err(LocalError::WrongEpoch);
+    }
+    if stale {
+        let clock_ms = group.applied().progress().clock_ms;
+        let found = read_key(group.engine(), &descriptor, key, clock_ms, clock_ms);
+        let found = found.map_err(|error| LocalError::of(error.into()))?;
+        return match Ending::of(found) {
+            Ending::Read(item) => Ok((item, clock_ms)),
+            Ending::Due => Ok((None, clock_ms)),
+        };
+    }
+    let read = group.read(|engine, clock_ms, now_ms| {
+        let found = read_key(engine, &descriptor, key, clock_ms, now_ms)?;
+        Ok(match Ending::of(found) {
+            Ending::Read(item) => Ending::Read((item, now_ms)),
+            Ending::Due => Ending::Due,
+        })
+    });
+    read.await.map_err(LocalError::of)
+}
+
+/// One partition's part of a page of a scan.
+pub async fn scan(group: &Arc<Group>, request: ScanPageRequest, deadline: Instant) -> Result<ScanPage, LocalError> {
+    let descriptor = group.applied().descriptor().ok_or(LocalError::WrongEpoch)?;
+    let mut clock_ms = group.applied().progress().clock_ms;
+    if !request.stale {
+        let barrier = async {
+            let now_ms = group.leader_clock_ms();
+            // What is due by the leader's clock must be due by the partition's before it is
+            // passed over; an entry that says so is as good a barrier as any.
+            if group.applied().next_due_ms() <= now_ms {
+                group.propose(Command::Tick(proto::v1::Tick {}), None).await?;
+            } else {
+                group.read_barrier().await?;
+            }
+            Ok(group.applied().progress().clock_ms)
+        };
+        clock_ms = match tokio::time::timeout_at(deadline, barrier).await {
+            Ok(passed) => passed.map_err(LocalError::of)?,
+            Err(_) => return Err(LocalError::Failed(too_late())),
+        };
+    }
+    let group = Arc::clone(group);
+    let page = threads::blocking(move || {
+        let pinned = group.pin();
+        scan_page(&*pinned, &descriptor, &request, clock_ms)
+    })
+    .await;
+    page.map_err(|error| LocalError::of(error.into()))
+}

@@ -1,0 +1,23 @@
+//! From an operation to the partition that does it.
+//!
+//! ```text
+//!   door ─▶ limits ─▶ table ─▶ slot ─▶ partition ─┬─ led here ─▶ group
+//!                                                 └─ elsewhere ─▶ the leader's node, which never
+//!                                                                 passes it on again
+//! ```
+//!
+//! Any node takes any operation. What was definitely not done is tried again until the
+//! caller's deadline; a write whose outcome is in doubt is reported so. Start reading in
+//! [`operations`].
+
+pub mod admission;
+pub mod cursor;
+pub mod failure;
+pub mod limits;
+pub mod local;
+pub mod operations;
+pub mod scan;
+
+pub use admission::Admission;
+pub use limits::Limits;
+pub use operations::{Context, Router};

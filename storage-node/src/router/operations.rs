@@ -1,0 +1,499 @@
+//! The operations that every door offers, on whichever node leads the partition.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+use parking_lot::Mutex;
+use placement::{ClusterId, Leaders, NodeId, Partition, PartitionId, Table, TableName};
+use prost::Message;
+use proto::convert;
+use proto::v1::{
+    BatchRequest, BatchResponse, Failure, ForwardRequest, Operation, Result as OperationResult, WrongEpoch,
+    error_detail::Detail, operation::Operation as Kind, result::Result as Outcome,
+};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::admission::Admission;
+use super::failure;
+use super::limits::Limits;
+use super::local::{self, LocalError};
+use crate::disk::DiskWatch;
+use crate::meta::FollowedMap;
+use crate::observability::metrics::{Metrics, Operation as Counted, Outcome as Ended};
+use crate::raft::Groups;
+use crate::raft::network::forward::ForwardError;
+use crate::raft::network::peers::Peers;
+use crate::seams::{clock, runtime};
+
+/// A read that another node does not answer is tried again after this long.
+const READ_PATIENCE: Duration = Duration::from_secs(1);
+const SHORTEST_PAUSE_MS: u64 = 4;
+const LONGEST_PAUSE_MS: u64 = 100;
+
+/// Who asks, and until when they wait.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Who asks; nobody has a name yet.
+    pub caller: Caller,
+    /// When they stop waiting.
+    pub deadline: Instant,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// Anybody.
+    Anonymous,
+}
+
+impl Context {
+    /// Somebody who waits for so long.
+    pub fn within(patience: Duration) -> Self {
+        Self { caller: Caller::Anonymous, deadline: clock::now() + patience }
+    }
+
+    /// What is left.
+    pub fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(clock::now())
+    }
+}
+
+/// What the router is made of.
+pub struct Parts {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This node.
+    pub node: NodeId,
+    /// The replicas that it holds.
+    pub groups: Arc<Groups>,
+    /// The cluster's map as this node follows it.
+    pub map: watch::Receiver<Arc<FollowedMap>>,
+    /// The other nodes.
+    pub peers: Arc<Peers>,
+    /// What is refused for its size.
+    pub limits: Limits,
+    /// How many bytes of writes may wait.
+    pub waiting_write_bytes: usize,
+    /// How full the disk is.
+    pub disk: Arc<DiskWatch>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Takes operations to where they are done.
+pub struct Router {
+    pub(super) parts: Parts,
+    /// What waits to be written.
+    pub admission: Admission,
+    hints: Mutex<HashMap<PartitionId, NodeId>>,
+}
+
+/// An operation that was checked, with its table looked up.
+struct Prepared {
+    table: Table,
+    kind: Kind,
+}
+
+enum Target {
+    Here(Arc<crate::raft::Group>),
+    There(NodeId),
+    Nowhere,
+}
+
+enum Attempt {
+    Done(Outcome),
+    /// Nothing was done: it can be tried again, at this node if one is named.
+    Again(Option<NodeId>),
+    /// Nothing was done: the map was wrong.
+    Remap,
+    Failed(Failure),
+}
+
+impl Router {
+    /// A router for a node.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let admission = Admission::new(parts.waiting_write_bytes);
+        Arc::new(Self { parts, admission, hints: Mutex::default() })
+    }
+
+    /// The cluster's map as this node follows it.
+    pub fn map(&self) -> Arc<FollowedMap> {
+        Arc::clone(&self.parts.map.borrow())
+    }
+
+    /// The map as it changes.
+    pub fn watch_map(&self) -> watch::Receiver<Arc<FollowedMap>> {
+        self.parts.map.clone()
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> ClusterId {
+        self.parts.cluster
+    }
+
+    /// The sizes that are allowed.
+    pub fn limits(&self) -> &Limits {
+        &self.parts.limits
+    }
+
+    /// Begins an operation. What is written through a group that this node leads is in the
+    /// group's queue when this returns, so that the order of calls is the order of writes.
+    pub fn begin(self: &Arc<Self>, context: &Context, kind: Kind) -> BoxFuture<'static, OperationResult> {
+        let (operation, began) = (metric_of(&kind), clock::now());
+        let metrics = Arc::clone(&self.parts.metrics);
+        let outcome = match self.prepare(kind) {
+            Err(failure) => std::future::ready(Err(failure)).boxed(),
+            Ok(Prepared { kind: Kind::Batch(batch), table }) if !batch.atomic => {
+                self.scatter(context, &table, batch).map(Ok).boxed()
+            }
+            Ok(prepared) => self.begin_prepared(context, prepared),
+        };
+        outcome
+            .map(move |outcome| {
+                let ended = outcome.as_ref().map_or_else(ended_so, |_| Ended::Done);
+                metrics.operations.record(operation, ended, began.elapsed());
+                let outcome = outcome.unwrap_or_else(Outcome::Failure);
+                OperationResult { result: Some(outcome) }
+            })
+            .boxed()
+    }
+
+    /// Does an operation.
+    pub async fn run(self: &Arc<Self>, context: &Context, kind: Kind) -> Result<Outcome, Failure> {
+        match self.begin(context, kind).await.result {
+            Some(Outcome::Failure(failure)) => Err(failure),
+            Some(outcome) => Ok(outcome),
+            None => Err(failure::internal("an operation had no result")),
+        }
+    }
+
+    /// The table of that name.
+    pub fn table(&self, name: &str) -> Result<Table, Failure> {
+        let name = TableName::parse(name).map_err(|error| failure::invalid(error.to_string()))?;
+        self.map().table(&name).cloned().ok_or_else(|| failure::unknown_table(name.as_str()))
+    }
+
+    fn prepare(&self, mut kind: Kind) -> Result<Prepared, Failure> {
+        self.parts.limits.check(&kind)?;
+        let table = self.table(table_of(&kind))?;
+        if has_put(&kind) && self.parts.disk.is_nearly_full() {
+            return Err(failure::disk_nearly_full(self.parts.disk.percent()));
+        }
+        settle(&mut kind, &table);
+        Ok(Prepared { table, kind })
+    }
+
+    /// A batch that need not be atomic: every operation by itself, all at once.
+    fn scatter(
+        self: &Arc<Self>,
+        context: &Context,
+        table: &Table,
+        batch: BatchRequest,
+    ) -> impl Future<Output = Outcome> + use<> {
+        let parts = batch.operations.into_iter().enumerate().map(|(at, operation)| {
+            let begun = match operation.operation {
+                Some(kind) => {
+                    let kind = with_retry(kind, batch.retry.as_ref(), at);
+                    self.begin_prepared(context, Prepared { table: table.clone(), kind })
+                }
+                None => std::future::ready(Err(failure::invalid("an operation is none that this node knows"))).boxed(),
+            };
+            begun.map(|outcome| OperationResult { result: Some(outcome.unwrap_or_else(Outcome::Failure)) })
+        });
+        let parts: Vec<_> = parts.collect();
+        async move { Outcome::Batch(BatchResponse { results: join_all(parts).await, applied: true }) }
+    }
+
+    fn begin_prepared(self: &Arc<Self>, context: &Context, prepared: Prepared) -> BoxFuture<'static, Result<Outcome, Failure>> {
+        let Some(key) = crate::partition::operations::keys_of(&prepared.kind).first().map(|key| (*key).clone()) else {
+            return std::future::ready(Err(failure::invalid("an operation without a key"))).boxed();
+        };
+        let map = self.map();
+        let first = map.route(&prepared.table, &key).map(|partition| (partition.id, self.target(partition, 0)));
+        let (router, context) = (Arc::clone(self), context.clone());
+        // Only the first attempt is begun at once.
+        let begun = match first {
+            Some((id, target)) => Some((id, self.attempt(&context, id, target, prepared.kind.clone()))),
+            None => None,
+        };
+        async move { router.until_done(context, prepared, key, begun).await }.boxed()
+    }
+
+    async fn until_done(
+        self: Arc<Self>,
+        context: Context,
+        prepared: Prepared,
+        key: bytes::Bytes,
+        mut begun: Option<(PartitionId, BoxFuture<'static, Attempt>)>,
+    ) -> Result<Outcome, Failure> {
+        let mut pause_ms = SHORTEST_PAUSE_MS;
+        let mut tried = 0;
+        let mut told = 0;
+        loop {
+            let mut at_once = false;
+            let mut partition = PartitionId::META;
+            if let Some((id, attempt)) = begun.take() {
+                partition = id;
+                match attempt.await {
+                    Attempt::Done(outcome) => return Ok(outcome),
+                    Attempt::Failed(failure) => return Err(failure),
+                    Attempt::Again(Some(leader)) => {
+                        self.note_leader(id, leader);
+                        told += 1;
+                        at_once = told < 4;
+                    }
+                    Attempt::Again(None) => {
+                        self.hints.lock().remove(&id);
+                    }
+                    Attempt::Remap => self.parts.groups.map_is_old(),
+                }
+            }
+            if !at_once {
+                let pause = Duration::from_millis(runtime::random_between(pause_ms / 2, pause_ms));
+                if context.left() <= pause {
+                    return Err(failure::no_leader_in_time(partition));
+                }
+                tokio::time::sleep(pause).await;
+                pause_ms = (pause_ms * 2).min(LONGEST_PAUSE_MS);
+            }
+            tried += 1;
+            let map = self.map();
+            if !map.map().tables.contains_key(&prepared.table.id) {
+                return Err(failure::unknown_table(prepared.table.name.as_str()));
+            }
+            begun = map.route(&prepared.table, &key).map(|partition| {
+                let target = self.target(partition, tried);
+                (partition.id, self.attempt(&context, partition.id, target, prepared.kind.clone()))
+            });
+        }
+    }
+
+    /// Who is asked: this node where it leads, else the leader as far as it is known; after a
+    /// vain attempt the replicas in turn.
+    fn target(&self, partition: &Partition, tried: usize) -> Target {
+        let here = self.parts.groups.get(partition.id);
+        if let Some(group) = here.as_ref().filter(|group| group.leads()) {
+            return Target::Here(Arc::clone(group));
+        }
+        let known = self.leaders_hint(partition.id);
+        let other = |node: &NodeId| *node != self.parts.node;
+        if let Some(node) = known.filter(other).filter(|_| tried % 3 != 2) {
+            return Target::There(node);
+        }
+        let others: Vec<_> = partition.voters().map(|replica| replica.node).filter(other).collect();
+        match (others.get(tried % others.len().max(1)), here) {
+            (Some(node), _) => Target::There(*node),
+            (None, Some(group)) => Target::Here(group),
+            (None, None) => Target::Nowhere,
+        }
+    }
+
+    fn attempt(self: &Arc<Self>, context: &Context, partition: PartitionId, target: Target, kind: Kind) -> BoxFuture<'static, Attempt> {
+        match target {
+            Target::Nowhere => std::future::ready(Attempt::Again(None)).boxed(),
+            Target::Here(group) => {
+                let answer = local::begin(&group, kind, &self.admission, context.deadline);
+                answer.map(from_local).boxed()
+            }
+            Target::There(node) => {
+                let (router, context) = (Arc::clone(self), context.clone());
+                async move { router.forward(&context, partition, node, kind).await }.boxed()
+            }
+        }
+    }
+
+    async fn forward(&self, context: &Context, partition: PartitionId, node: NodeId, kind: Kind) -> Attempt {
+        let writes = is_write(&kind);
+        let operation = Operation { operation: Some(kind) };
+        let bytes = if writes { operation.encoded_len() } else { 0 };
+        let Some(_room) = self.admission.admit(bytes) else {
+            return Attempt::Failed(failure::retry_after("too many writes are waiting on this node", 20));
+        };
+        let patience = if writes { context.left() } else { context.left().min(READ_PATIENCE) };
+        let timeout_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let request = ForwardRequest { operation: Some(operation), timeout_ms, partition: partition.0, ..ForwardRequest::default() };
+        match self.parts.peers.forward(node, request).await {
+            Ok(answer) => match answer.result.and_then(|result| result.result) {
+                Some(Outcome::Failure(failure)) => from_failure(failure),
+                Some(outcome) => Attempt::Done(outcome),
+                None => Attempt::Failed(failure::internal("a forwarded operation had no result")),
+            },
+            Err(ForwardError::NotSent { .. }) => Attempt::Again(None),
+            Err(ForwardError::Unknown { .. }) if !writes => Attempt::Again(None),
+            Err(ForwardError::Unknown { why, .. }) => Attempt::Failed(failure::outcome_unknown(&why)),
+        }
+    }
+
+    /// Remembers who leads a partition that this node holds no replica of.
+    pub fn note_leader(&self, partition: PartitionId, leader: NodeId) {
+        self.hints.lock().insert(partition, leader);
+    }
+
+    /// Who leads a partition, as far as this node knows.
+    pub(super) fn leaders_hint(&self, partition: PartitionId) -> Option<NodeId> {
+        let known = self.parts.groups.get(partition).and_then(|group| group.leader());
+        known.or_else(|| self.hints.lock().get(&partition).copied())
+    }
+
+    /// Who leads what, as far as this node knows.
+    pub fn leaders(&self) -> Leaders {
+        let mut leaders: Leaders = self.hints.lock().iter().map(|(id, node)| (*id, *node)).collect();
+        leaders.extend(self.parts.groups.all().iter().filter_map(|group| Some((group.group, group.leader()?))));
+        leaders
+    }
+
+    /// What somebody with an old map needs.
+    pub fn newer_map(&self, partition: Option<&Partition>) -> WrongEpoch {
+        let map = self.map();
+        let leaders = self.hints.lock();
+        let entry = |partition: &Partition| {
+            convert::partition_entry(partition, leaders.get(&partition.id).copied())
+        };
+        WrongEpoch {
+            partitions: partition.into_iter().map(entry).collect(),
+            map_revision: map.revision().0,
+        }
+    }
+
+    /// Does what another node forwarded; never passes it on.
+    pub async fn operate_here(&self, request: ForwardRequest) -> Result<Outcome, Failure> {
+        let id = PartitionId(request.partition);
+        let Some(kind) = request.operation.and_then(|operation| operation.operation) else {
+            return Err(failure::invalid("a forwarded operation is none that this node knows"));
+        };
+        let Some(group) = self.parts.groups.get(id) else {
+            return Err(failure::not_leader(id, None, String::new()));
+        };
+        if has_put(&kind) && self.parts.disk.is_nearly_full() {
+            return Err(failure::disk_nearly_full(self.parts.disk.percent()));
+        }
+        let deadline = clock::now() + Duration::from_millis(request.timeout_ms);
+        local::begin(&group, kind, &self.admission, deadline).await.map_err(|error| match error {
+            LocalError::NotLeader(leader) => failure::not_leader(id, leader, String::new()),
+            LocalError::NotNow => failure::not_leader(id, None, String::new()),
+            LocalError::WrongEpoch => {
+                let map = self.map();
+                failure::wrong_epoch(self.newer_map(map.partition(id)))
+            }
+            LocalError::Failed(failure) => failure,
+        })
+    }
+}
+
+fn from_local(outcome: Result<Outcome, LocalError>) -> Attempt {
+    match outcome {
+        Ok(outcome) => Attempt::Done(outcome),
+        Err(LocalError::NotLeader(leader)) => Attempt::Again(leader),
+        Err(LocalError::NotNow) => Attempt::Again(None),
+        Err(LocalError::WrongEpoch) => Attempt::Remap,
+        Err(LocalError::Failed(failure)) => Attempt::Failed(failure),
+    }
+}
+
+/// What another node refused, where it says that nothing was done.
+fn from_failure(failure: Failure) -> Attempt {
+    match failure.reason() {
+        Some(Detail::NotLeader(other)) => Attempt::Again(NodeId::from_bytes(&other.leader_node)),
+        Some(Detail::WrongEpoch(_)) => Attempt::Remap,
+        _ => Attempt::Failed(failure),
+    }
+}
+
+fn table_of(kind: &Kind) -> &str {
+    match kind {
+        Kind::Get(get) => &get.table,
+        Kind::Put(put) => &put.table,
+        Kind::Delete(delete) => &delete.table,
+        Kind::Exists(exists) => &exists.table,
+        Kind::Batch(batch) => &batch.table,
+        Kind::Txn(txn) => &txn.table,
+    }
+}
+
+/// Whether an operation goes through the log.
+pub fn is_write(kind: &Kind) -> bool {
+    !matches!(kind, Kind::Get(_) | Kind::Exists(_))
+}
+
+fn has_put(kind: &Kind) -> bool {
+    let any = |operations: &[Operation]| {
+        operations.iter().any(|operation| matches!(operation.operation, Some(Kind::Put(_))))
+    };
+    match kind {
+        Kind::Put(_) => true,
+        Kind::Batch(batch) => any(&batch.operations),
+        Kind::Txn(txn) => any(&txn.then) || any(&txn.otherwise),
+        _ => false,
+    }
+}
+
+/// Writes into the operation what the table decides, and takes out what the log need not
+/// carry.
+fn settle(kind: &mut Kind, table: &Table) {
+    let inner = |operations: &mut Vec<Operation>| {
+        operations.iter_mut().filter_map(|operation| operation.operation.as_mut()).for_each(|kind| settle(kind, table));
+    };
+    match kind {
+        Kind::Put(put) => {
+            put.table.clear();
+            if put.ttl_ms == 0 {
+                put.ttl_ms = table.default_ttl_ms;
+            }
+        }
+        Kind::Delete(delete) => delete.table.clear(),
+        Kind::Get(get) => get.table.clear(),
+        Kind::Exists(exists) => exists.table.clear(),
+        Kind::Batch(batch) => {
+            batch.table.clear();
+            inner(&mut batch.operations);
+        }
+        Kind::Txn(txn) => {
+            txn.table.clear();
+            inner(&mut txn.then);
+            inner(&mut txn.otherwise);
+        }
+    }
+}
+
+/// The parts of a batch that is sent again are known by the batch's sequence and their place
+/// in it.
+fn with_retry(mut kind: Kind, retry: Option<&proto::v1::Retry>, at: usize) -> Kind {
+    let own = retry.map(|retry| proto::v1::Retry { part: at as u32, ..retry.clone() });
+    match &mut kind {
+        Kind::Put(put) if put.retry.is_none() => put.retry = own,
+        Kind::Delete(delete) if delete.retry.is_none() => delete.retry = own,
+        _ => {}
+    }
+    kind
+}
+
+fn metric_of(kind: &Kind) -> Counted {
+    match kind {
+        Kind::Get(_) => Counted::Get,
+        Kind::Put(_) => Counted::Put,
+        Kind::Delete(_) => Counted::Delete,
+        Kind::Exists(_) => Counted::Exists,
+        Kind::Batch(_) => Counted::Batch,
+        Kind::Txn(_) => Counted::Txn,
+    }
+}
+
+/// How an operation that failed is counted.
+fn ended_so(failure: &Failure) -> Ended {
+    match (failure.reason(), Code::from(failure.code)) {
+        (Some(Detail::OutcomeUnknown(_)), _) => Ended::Unknown,
+        (Some(Detail::NotLeader(_) | Detail::WrongEpoch(_)), _) => Ended::Redirected,
+        (_, Code::Internal | Code::Unavailable | Code::DeadlineExceeded) => Ended::Failed,
+        _ => Ended::Refused,
+    }
+}
+
+/// The status code that stands for a deadline that passed.
+pub fn too_late() -> Failure {
+    Failure::new(Code::DeadlineExceeded, "the deadline passed before there was an answer", None)
+}

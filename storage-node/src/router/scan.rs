@@ -1,0 +1,329 @@
+//! Ordered scans over a whole table: every partition gives its part in key order, and the
+//! parts are merged.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use placement::{NodeId, Partition, PartitionId, Table};
+use proto::v1::{Failure, ForwardRequest, Item, ScanPage, ScanPageRequest, ScanRequest, ScanResponse, error_detail::Detail};
+
+use super::failure;
+use super::local::{self, LocalError};
+use super::operations::{Context, Router, too_late};
+use super::cursor;
+use crate::seams::{clock, runtime};
+
+/// Partitions that are asked at once.
+const ASKED_AT_ONCE: usize = 8;
+/// A partition is asked for a little more than its share, so that most pages need one round.
+const SPARE_ITEMS: u64 = 16;
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One partition's part of a scan.
+struct Part {
+    partition: PartitionId,
+    items: VecDeque<Item>,
+    /// The rest of its part begins (or, in reverse, ends) after this key.
+    last_key: Option<Bytes>,
+    more: bool,
+}
+
+/// The keys that are wanted: from the first, up to but without the second; empty: no end.
+#[derive(Clone)]
+struct Bounds {
+    start: Bytes,
+    end: Bytes,
+}
+
+impl Router {
+    /// One page of a scan: at most as many items as are asked for and as a page may hold.
+    pub async fn scan_page(self: &Arc<Self>, context: &Context, request: &ScanRequest) -> Result<ScanResponse, Failure> {
+        let table = self.table(&request.table)?;
+        for key in [&request.start, &request.end, &request.prefix] {
+            if !key.is_empty() {
+                self.limits().check_key(key)?;
+            }
+        }
+        let mut bounds = bounds_of(request);
+        if let Some(last) = cursor::last_key(self.cluster(), table.id, request)? {
+            bounds.go_on_after(&last, request.reverse);
+        }
+        let most = self.limits().page_items;
+        let wanted = if request.limit == 0 { most } else { request.limit.min(most) };
+        if bounds.is_empty() {
+            return Ok(ScanResponse::default());
+        }
+        loop {
+            match self.merge(context, &table, request, &bounds, wanted).await {
+                Ok((items, more)) => {
+                    let last = items.last().map(|item| item.key.clone());
+                    let cursor = match last.filter(|_| more) {
+                        Some(last) => cursor::after(self.cluster(), table.id, request, last),
+                        None => Bytes::new(),
+                    };
+                    return Ok(ScanResponse { items, cursor });
+                }
+                // The map changed in the middle: the page is begun again.
+                Err(ScanError::Remap) => {
+                    if context.left().is_zero() {
+                        return Err(too_late());
+                    }
+                    tokio::time::sleep(Duration::from_millis(runtime::random_between(5, 20))).await;
+                    self.table(&request.table)?;
+                }
+                Err(ScanError::Failed(failure)) => return Err(failure),
+            }
+        }
+    }
+
+    async fn merge(
+        self: &Arc<Self>,
+        context: &Context,
+        table: &Table,
+        request: &ScanRequest,
+        bounds: &Bounds,
+        wanted: u64,
+    ) -> Result<(Vec<Item>, bool), ScanError> {
+        let map = self.map();
+        let begin = |partition: &&Partition| Part {
+            partition: partition.id,
+            items: VecDeque::new(),
+            last_key: None,
+            more: true,
+        };
+        let mut parts: Vec<Part> = map.map().partitions_of(table.id).iter().map(begin).collect();
+        let share = wanted.div_ceil(parts.len().max(1) as u64) + SPARE_ITEMS;
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        loop {
+            self.refill(context, request, bounds, share.min(wanted + 1), &mut parts).await?;
+            // As long as every part that has more shows its next item, the front is known.
+            while parts.iter().all(|part| !part.items.is_empty() || !part.more) {
+                let Some(part) = front(&mut parts, request.reverse) else { return Ok((items, false)) };
+                if items.len() as u64 == wanted || bytes >= self.limits().page_bytes {
+                    return Ok((items, true));
+                }
+                if let Some(item) = part.items.pop_front() {
+                    bytes += (item.key.len() + item.value.len()) as u64 + 32;
+                    items.push(item);
+                }
+            }
+        }
+    }
+
+    /// Asks every partition that has more and shows nothing.
+    async fn refill(
+        self: &Arc<Self>,
+        context: &Context,
+        request: &ScanRequest,
+        bounds: &Bounds,
+        limit: u64,
+        parts: &mut [Part],
+    ) -> Result<(), ScanError> {
+        let mut asks = Vec::new();
+        for part in parts.iter_mut().filter(|part| part.more && part.items.is_empty()) {
+            let mut bounds = bounds.clone();
+            if let Some(last) = &part.last_key {
+                bounds.go_on_after(last, request.reverse);
+            }
+            let ask = ScanPageRequest {
+                partition: part.partition.0,
+                start: bounds.start,
+                end: bounds.end,
+                reverse: request.reverse,
+                keys_only: request.keys_only,
+                stale: request.stale,
+                limit,
+                max_bytes: self.limits().page_bytes,
+            };
+            let (router, context) = (Arc::clone(self), context.clone());
+            asks.push(async move {
+                let page = router.ask(&context, ask).await?;
+                Ok::<_, ScanError>((part, page))
+            });
+        }
+        let mut pages = stream::iter(asks).buffer_unordered(ASKED_AT_ONCE);
+        while let Some(answered) = pages.next().await {
+            let (part, page) = answered?;
+            part.last_key = page.items.last().map(|item| item.key.clone()).or(part.last_key.take());
+            part.more = page.more;
+            part.items.extend(page.items);
+        }
+        Ok(())
+    }
+
+    /// Has a partition's leader, or any of its nodes for a stale read, give a page.
+    async fn ask(self: &Arc<Self>, context: &Context, ask: ScanPageRequest) -> Result<ScanPage, ScanError> {
+        let id = PartitionId(ask.partition);
+        let mut told = None;
+        for tried in 0.. {
+            if context.left().is_zero() {
+                return Err(ScanError::Failed(failure::no_leader_in_time(id)));
+            }
+            let map = self.map();
+            let Some(partition) = map.partition(id) else { return Err(ScanError::Remap) };
+            let here = self.parts.groups.get(id).filter(|group| ask.stale || group.leads());
+            let outcome = match here {
+                Some(group) => local::scan(&group, ask.clone(), context.deadline).await,
+                None => self.ask_there(context, partition, ask.clone(), told.take(), tried).await,
+            };
+            match outcome {
+                Ok(page) => return Ok(page),
+                Err(LocalError::WrongEpoch) => return Err(ScanError::Remap),
+                Err(LocalError::Failed(failure)) => return Err(ScanError::Failed(failure)),
+                Err(LocalError::NotLeader(leader)) => told = leader,
+                Err(LocalError::NotNow) => {}
+            }
+            if told.is_none() {
+                let pause = Duration::from_millis(runtime::random_between(5, 50));
+                tokio::time::sleep(pause.min(context.left())).await;
+            }
+        }
+        Err(ScanError::Remap)
+    }
+
+    async fn ask_there(
+        &self,
+        context: &Context,
+        partition: &Partition,
+        ask: ScanPageRequest,
+        told: Option<NodeId>,
+        tried: usize,
+    ) -> Result<ScanPage, LocalError> {
+        let known = told.or_else(|| self.leaders_hint(partition.id)).filter(|_| tried % 3 != 2);
+        let others: Vec<_> = partition.voters().map(|replica| replica.node).filter(|node| *node != self.parts.node).collect();
+        let node = known.filter(|node| *node != self.parts.node).or_else(|| others.get(tried % others.len().max(1)).copied());
+        let Some(node) = node else { return Err(LocalError::NotNow) };
+        let patience = context.left().min(PATIENCE);
+        let request = ForwardRequest {
+            scan: Some(ask),
+            timeout_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+            partition: partition.id.0,
+            ..ForwardRequest::default()
+        };
+        let Ok(answer) = self.parts.peers.forward(node, request).await else { return Err(LocalError::NotNow) };
+        let Some(page) = answer.scan else { return Err(LocalError::Failed(failure::internal("a scan had no page"))) };
+        match page.failure {
+            None => Ok(page),
+            Some(failure) => Err(match failure.reason() {
+                Some(Detail::NotLeader(other)) => LocalError::NotLeader(NodeId::from_bytes(&other.leader_node)),
+                Some(Detail::WrongEpoch(_)) => LocalError::WrongEpoch,
+                _ => LocalError::Failed(failure),
+            }),
+        }
+    }
+
+    /// Does a part of a scan that another node forwarded.
+    pub async fn scan_here(&self, request: ForwardRequest) -> ScanPage {
+        let id = PartitionId(request.partition);
+        let deadline = clock::now() + Duration::from_millis(request.timeout_ms);
+        let failed = |failure| ScanPage { failure: Some(failure), ..ScanPage::default() };
+        let Some(ask) = request.scan else { return failed(failure::invalid("there is no scan in it")) };
+        let Some(group) = self.parts.groups.get(id) else {
+            return failed(failure::not_leader(id, None, String::new()));
+        };
+        match local::scan(&group, ask, deadline).await {
+            Ok(page) => page,
+            Err(LocalError::NotLeader(leader)) => failed(failure::not_leader(id, leader, String::new())),
+            Err(LocalError::NotNow) => failed(failure::not_leader(id, None, String::new())),
+            Err(LocalError::WrongEpoch) => failed(failure::wrong_epoch(self.newer_map(None))),
+            Err(LocalError::Failed(failure)) => failed(failure),
+        }
+    }
+}
+
+enum ScanError {
+    /// The map changed.
+    Remap,
+    Failed(Failure),
+}
+
+/// The part whose item comes next.
+fn front(parts: &mut [Part], reverse: bool) -> Option<&mut Part> {
+    let keyed = parts.iter_mut().filter(|part| !part.items.is_empty());
+    let key = |part: &&mut Part| part.items.front().map(|item| item.key.clone());
+    if reverse { keyed.max_by_key(key) } else { keyed.min_by_key(key) }
+}
+
+fn bounds_of(request: &ScanRequest) -> Bounds {
+    let mut bounds = Bounds { start: request.start.clone(), end: request.end.clone() };
+    if !request.prefix.is_empty() {
+        bounds.start = bounds.start.max(request.prefix.clone());
+        let end = after_prefix(&request.prefix);
+        if bounds.end.is_empty() || (!end.is_empty() && end < bounds.end) {
+            bounds.end = end;
+        }
+    }
+    bounds
+}
+
+/// The first key that no longer begins so; empty: there is none.
+fn after_prefix(prefix: &[u8]) -> Bytes {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
+        }
+    }
+    end.into()
+}
+
+impl Bounds {
+    /// Leaves out a key and all that come before it in the scan's direction.
+    fn go_on_after(&mut self, last: &[u8], reverse: bool) {
+        if reverse {
+            // Nothing is left before the empty key; bounds that hold nothing say so.
+            self.end = Bytes::copy_from_slice(last);
+        } else {
+            let mut next = last.to_vec();
+            next.push(0);
+            self.start = next.into();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.end.is_empty() && self.start >= self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_its_last_byte_grows() {
+        assert_eq!(after_prefix(b"ab"), "ac");
+        assert_eq!(&after_prefix(&[1, 255])[..], [2]);
+        assert!(after_prefix(&[255, 255]).is_empty());
+    }
+
+    #[test]
+    fn prefix_and_bounds_narrow_each_other() {
+        let request = |start: &'static str, end: &'static str, prefix: &'static str| ScanRequest {
+            start: start.into(),
+            end: end.into(),
+            prefix: prefix.into(),
+            ..ScanRequest::default()
+        };
+        let narrowed = |start, end, prefix| {
+            let bounds = bounds_of(&request(start, end, prefix));
+            (String::from_utf8(bounds.start.to_vec()).unwrap(), String::from_utf8(bounds.end.to_vec()).unwrap())
+        };
+        assert_eq!(narrowed("", "", "k"), ("k".into(), "l".into()));
+        assert_eq!(narrowed("k5", "", "k"), ("k5".into(), "l".into()));
+        assert_eq!(narrowed("a", "k3", "k"), ("k".into(), "k3".into()));
+    }
+
+    #[test]
+    fn going_on_leaves_the_last_key_out_both_ways() {
+        let mut forward = Bounds { start: "a".into(), end: "c".into() };
+        forward.go_on_after(b"b", false);
+        assert_eq!(&forward.start[..], b"b\0");
+        let mut back = Bounds { start: "a".into(), end: "c".into() };
+        back.go_on_after(b"a", true);
+        assert!(back.is_empty());
+    }
+}

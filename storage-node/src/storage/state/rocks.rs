@@ -1,0 +1,344 @@
+//! The state in RocksDB: one column family for all tables, no write-ahead log.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, FlushOptions, IngestExternalFileOptions,
+    Options, ReadOptions, SnapshotWithThreadMode, SstFileWriter, WriteBatch, WriteOptions,
+};
+use self_cell::self_cell;
+
+use super::{
+    Change, Changes, PinnedState, StateEngine, StateError, StateIterator, StateResult, StateView,
+};
+use crate::storage::keys::{self, KeyRange};
+
+const FORMAT: u8 = 1;
+const EXPORT_FILE_BYTES: u64 = 64 << 20;
+
+/// Sizes that a node may set.
+#[derive(Debug, Clone, Copy)]
+pub struct RocksStateOptions {
+    /// Cache of blocks that were read.
+    pub block_cache_bytes: usize,
+    /// One memtable; up to four may wait to be flushed.
+    pub write_buffer_bytes: usize,
+}
+
+impl Default for RocksStateOptions {
+    fn default() -> Self {
+        Self { block_cache_bytes: 256 << 20, write_buffer_bytes: 64 << 20 }
+    }
+}
+
+/// The state database of a node.
+pub struct RocksState {
+    db: Arc<DB>,
+    path: PathBuf,
+    no_wal: WriteOptions,
+    options: Options,
+}
+
+impl RocksState {
+    /// Opens the database, or creates it in an empty folder. Every file is checked to be
+    /// there and of the size that it was recorded with.
+    pub fn open(path: &Path, sizes: RocksStateOptions) -> StateResult<Arc<Self>> {
+        let options = database_options(sizes);
+        let failed = |why: rocksdb::Error| StateError::Database {
+            path: path.to_owned(),
+            what: "does not open",
+            why: format!(
+                "{}; if a file is damaged, this copy can no longer be vouched for: remove the node from the \
+                 cluster and let it join again with an empty folder",
+                why.into_string()
+            ),
+        };
+        let db = Arc::new(DB::open(&options, path).map_err(failed)?);
+        let mut no_wal = WriteOptions::default();
+        no_wal.disable_wal(true);
+        let state = Self { db, path: path.to_owned(), no_wal, options };
+        state.check_format()?;
+        Ok(Arc::new(state))
+    }
+
+    fn check_format(&self) -> StateResult<()> {
+        match self.get(&keys::format())? {
+            Some(found) if found[..] == [FORMAT] => Ok(()),
+            Some(found) => Err(StateError::Format {
+                path: self.path.clone(),
+                found: format!("{:?}", &found[..]),
+                known: FORMAT,
+            }),
+            None => {
+                let mut changes = Changes::default();
+                changes.put(keys::format(), Bytes::from_static(&[FORMAT]));
+                self.write(changes)?;
+                self.flush()
+            }
+        }
+    }
+
+    /// A number that RocksDB keeps about itself.
+    pub fn property(&self, name: &str) -> u64 {
+        self.db.property_int_value(name).ok().flatten().unwrap_or(0)
+    }
+
+    fn failed(&self, what: &'static str) -> impl Fn(rocksdb::Error) -> StateError + '_ {
+        move |why| failed_at(&self.path, what, why)
+    }
+}
+
+fn failed_at(path: &Path, what: &'static str, why: rocksdb::Error) -> StateError {
+    StateError::Database { path: path.to_owned(), what, why: why.into_string() }
+}
+
+fn database_options(sizes: RocksStateOptions) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(&Cache::new_lru_cache(sizes.block_cache_bytes));
+    blocks.set_block_size(8 << 10);
+    blocks.set_bloom_filter(10.0, false);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_block_based_table_factory(&blocks);
+    options.set_write_buffer_size(sizes.write_buffer_bytes);
+    options.set_max_write_buffer_number(4);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_compression_per_level(&[
+        DBCompressionType::None,
+        DBCompressionType::None,
+        DBCompressionType::Lz4,
+        DBCompressionType::Lz4,
+        DBCompressionType::Lz4,
+        DBCompressionType::Lz4,
+        DBCompressionType::Zstd,
+    ]);
+    options.set_max_background_jobs(2);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_max_open_files(4096);
+    options.set_paranoid_checks(true);
+    options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(8 << 20);
+    options
+}
+
+impl StateView for RocksState {
+    fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
+        let found = self.db.get_pinned(key).map_err(self.failed("cannot be read"))?;
+        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn iterate<'a>(&'a self, range: &KeyRange, reverse: bool) -> StateResult<Box<dyn StateIterator + 'a>> {
+        let iterator = self.db.raw_iterator_opt(bounded(range));
+        RocksIterator::start(iterator, reverse, &self.path)
+    }
+}
+
+impl StateEngine for RocksState {
+    fn write(&self, changes: Changes) -> StateResult<()> {
+        let mut batch = WriteBatch::with_capacity_bytes(changes.bytes() + 16 * changes.changes.len());
+        for change in changes.changes {
+            match change {
+                Change::Put(key, value) => batch.put(key, value),
+                Change::Delete(key) => batch.delete(key),
+                Change::DeleteRange(range) => batch.delete_range(range.start, range.end),
+            }
+        }
+        self.db.write_opt(batch, &self.no_wal).map_err(self.failed("cannot be written"))
+    }
+
+    fn get_flushed(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(rocksdb::ReadTier::Persisted);
+        self.db.get_opt(key, &options).map(|found| found.map(Bytes::from)).map_err(self.failed("cannot be read"))
+    }
+
+    fn pin(&self) -> Arc<dyn PinnedState> {
+        let snapshot = SnapshotOfDatabase::new(Arc::clone(&self.db), |db| db.snapshot());
+        Arc::new(RocksPinned { snapshot, path: self.path.clone(), options: self.options.clone() })
+    }
+
+    fn flush(&self) -> StateResult<()> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db.flush_opt(&options).map_err(self.failed("cannot be flushed"))
+    }
+
+    fn replace(&self, files: &[PathBuf]) -> StateResult<()> {
+        self.flush()?;
+        let mut options = IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        self.db
+            .ingest_external_file_opts(&options, files.to_vec())
+            .map_err(self.failed("cannot take a snapshot's files"))
+    }
+
+    fn approximate_bytes(&self, ranges: &[KeyRange]) -> u64 {
+        let ranges: Vec<_> = ranges.iter().map(|run| rocksdb::Range::new(&run.start, &run.end)).collect();
+        self.db.get_approximate_sizes(&ranges).iter().sum()
+    }
+}
+
+impl fmt::Debug for RocksState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RocksState({})", self.path.display())
+    }
+}
+
+impl Drop for RocksState {
+    fn drop(&mut self) {
+        // A flush at the end saves the next start its replay; the log has it all anyway.
+        if let Err(error) = self.flush() {
+            tracing::warn!(%error, "the state database was not flushed at its end");
+        }
+    }
+}
+
+type Snapshot<'a> = SnapshotWithThreadMode<'a, DB>;
+
+self_cell!(
+    /// A snapshot, and the database that it borrows from.
+    struct SnapshotOfDatabase {
+        owner: Arc<DB>,
+        #[not_covariant]
+        dependent: Snapshot,
+    }
+);
+
+struct RocksPinned {
+    snapshot: SnapshotOfDatabase,
+    path: PathBuf,
+    options: Options,
+}
+
+impl fmt::Debug for RocksPinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RocksPinned({})", self.path.display())
+    }
+}
+
+impl StateView for RocksPinned {
+    fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
+        let found = self.snapshot.with_dependent(|_, snapshot| snapshot.get_pinned(key).map(|found| found.map(|value| Bytes::copy_from_slice(&value))));
+        found.map_err(|why| failed_at(&self.path, "cannot be read", why))
+    }
+
+    fn iterate<'a>(&'a self, range: &KeyRange, reverse: bool) -> StateResult<Box<dyn StateIterator + 'a>> {
+        self.snapshot.with_dependent(|db, snapshot| {
+            let mut options = bounded(range);
+            options.set_snapshot(snapshot);
+            RocksIterator::start(db.raw_iterator_opt(options), reverse, &self.path)
+        })
+    }
+}
+
+impl PinnedState for RocksPinned {
+    fn export(&self, ranges: &[KeyRange], folder: &Path) -> StateResult<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for range in ranges {
+            self.export_run(range, folder, &mut files)?;
+        }
+        Ok(files)
+    }
+}
+
+impl RocksPinned {
+    /// Writes one run as files that follow each other without a gap. Each begins with a
+    /// range deletion over its own span: a range deletion spares the keys of its own file,
+    /// so taking the file in replaces the span in one step.
+    fn export_run(&self, range: &KeyRange, folder: &Path, files: &mut Vec<PathBuf>) -> StateResult<()> {
+        let failed = |why| failed_at(&self.path, "cannot be exported", why);
+        let mut walk = self.iterate(range, false)?;
+        let mut start = range.start.clone();
+        loop {
+            let path = folder.join(format!("{:06}.sst", files.len()));
+            let end = self.end_of_file(&start, range)?;
+            let mut writer = SstFileWriter::create(&self.options);
+            writer.open(&path).map_err(failed)?;
+            writer.delete_range(&start, &end).map_err(failed)?;
+            while let Some((key, value)) = walk.current() {
+                if key >= &end[..] {
+                    break;
+                }
+                writer.put(key, value).map_err(failed)?;
+                walk.advance()?;
+            }
+            writer.finish().map_err(failed)?;
+            files.push(path);
+            if end == range.end {
+                return Ok(());
+            }
+            start = end;
+        }
+    }
+
+    /// Where a file that starts at a key ends, so that it is about as large as it may be.
+    fn end_of_file(&self, start: &Bytes, range: &KeyRange) -> StateResult<Bytes> {
+        let rest = KeyRange { start: start.clone(), end: range.end.clone() };
+        let mut walk = self.iterate(&rest, false)?;
+        let mut bytes = 0;
+        while let Some((key, value)) = walk.current() {
+            bytes += (key.len() + value.len()) as u64;
+            if bytes > EXPORT_FILE_BYTES && key != &start[..] {
+                return Ok(Bytes::copy_from_slice(key));
+            }
+            walk.advance()?;
+        }
+        Ok(range.end.clone())
+    }
+}
+
+fn bounded(range: &KeyRange) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(range.start.to_vec());
+    options.set_iterate_upper_bound(range.end.to_vec());
+    options
+}
+
+struct RocksIterator<'a> {
+    inner: DBRawIterator<'a>,
+    reverse: bool,
+    path: &'a Path,
+}
+
+impl<'a> RocksIterator<'a> {
+    fn start(
+        mut inner: DBRawIterator<'a>,
+        reverse: bool,
+        path: &'a Path,
+    ) -> StateResult<Box<dyn StateIterator + 'a>> {
+        if reverse {
+            inner.seek_to_last();
+        } else {
+            inner.seek_to_first();
+        }
+        let iterator = Self { inner, reverse, path };
+        iterator.check()?;
+        Ok(Box::new(iterator))
+    }
+
+    /// An iterator that met an error looks like one at its end; it must not be taken for it.
+    fn check(&self) -> StateResult<()> {
+        self.inner.status().map_err(|why| failed_at(self.path, "cannot be read", why))
+    }
+}
+
+impl StateIterator for RocksIterator<'_> {
+    fn current(&self) -> Option<(&[u8], &[u8])> {
+        self.inner.item()
+    }
+
+    fn advance(&mut self) -> StateResult<()> {
+        if self.reverse {
+            self.inner.prev();
+        } else {
+            self.inner.next();
+        }
+        if self.inner.valid() { Ok(()) } else { self.check() }
+    }
+}
