@@ -63,6 +63,7 @@ impl Ticket {
             lowest_unacknowledged: lowest.unwrap_or(self.sequence),
             attempt,
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            part: 0,
         }
     }
 }

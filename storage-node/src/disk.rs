@@ -45,7 +45,11 @@ impl DiskWatch {
         if full != before {
             self.nearly_full.store(full, Ordering::Relaxed);
             if full {
-                tracing::error!(free, total, "the disk is nearly full: writes are refused, reads and deletes go on");
+                tracing::error!(
+                    free,
+                    total,
+                    "the disk is nearly full: writes are refused, reads and deletes go on"
+                );
             } else {
                 tracing::info!(free, total, "the disk has room again: writes are taken");
             }

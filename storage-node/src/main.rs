@@ -63,7 +63,13 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         peer: advertised.peer.bound_to(peer.local_addr()?).to_string(),
         http: advertised.http.bound_to(http.local_addr()?).to_string(),
     };
-    tracing::info!(name = config.name, grpc = addresses.grpc, peer = addresses.peer, http = addresses.http, "starting");
+    tracing::info!(
+        name = config.name,
+        grpc = addresses.grpc,
+        peer = addresses.peer,
+        http = addresses.http,
+        "starting"
+    );
     let ends_with_parent = config.exit_with_parent;
 
     let node = Node::start(config, addresses, began).await.context("cannot start")?;
@@ -142,7 +148,8 @@ async fn asked_to_end(node: &Arc<Node>, with_parent: bool) -> anyhow::Result<boo
     let mut terminate = signal(SignalKind::terminate())?;
     let parent_ended = async {
         if with_parent {
-            threads::blocking(|| std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).is_ok()).await;
+            threads::blocking(|| std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).is_ok())
+                .await;
         } else {
             std::future::pending::<()>().await;
         }

@@ -74,7 +74,11 @@ pub enum NodeError {
 
 impl Node {
     /// Takes the data folder, and goes on as the member that it was.
-    pub async fn start(config: NodeConfig, addresses: Addresses, began: Instant) -> Result<Arc<Self>, NodeError> {
+    pub async fn start(
+        config: NodeConfig,
+        addresses: Addresses,
+        began: Instant,
+    ) -> Result<Arc<Self>, NodeError> {
         let folder = DataFolder::take(&config.data)?;
         let disk = Arc::new(DiskWatch::new(&config.data, config.storage.disk_nearly_full_percent)?);
         let node = Arc::new(Self {
@@ -136,7 +140,8 @@ impl Node {
                 return Ok(init_response(&member, true));
             }
             let message = format!(
-                "this node belongs to cluster {} already; a cluster is created once, others join it", member.cluster
+                "this node belongs to cluster {} already; a cluster is created once, others join it",
+                member.cluster
             );
             let detail = proto::v1::AlreadyExists { what: "cluster".to_owned() };
             let detail = proto::v1::error_detail::Detail::AlreadyExists(detail);
@@ -146,7 +151,8 @@ impl Node {
         // A crash before the meta group has its first record leaves an identity with which
         // the next start and `init` with the same id go on.
         let identity = self.new_identity(Some(cluster))?;
-        let member = self.become_member(&identity).await.map_err(|error| failure::internal(error.to_string()))?;
+        let member =
+            self.become_member(&identity).await.map_err(|error| failure::internal(error.to_string()))?;
         self.begin_cluster(&member).await?;
         Ok(init_response(&member, false))
     }
@@ -203,11 +209,18 @@ impl Node {
         }
         // The identity is written first: a join that is tried again is the same node's.
         let pending = self.new_identity(None)?;
-        let registered = join::register(&self.entry(pending.node), outside.cluster, &outside.peers, deadline).await?;
-        let known = registered.nodes.iter().filter_map(known_of).filter(|known| known.node != pending.node.0).collect();
+        let registered =
+            join::register(&self.entry(pending.node), outside.cluster, &outside.peers, deadline).await?;
+        let known = registered
+            .nodes
+            .iter()
+            .filter_map(known_of)
+            .filter(|known| known.node != pending.node.0)
+            .collect();
         let identity = Identity { cluster: Some(outside.cluster), known, ..pending };
         self.folder.write_identity(&identity).map_err(|error| failure::internal(error.to_string()))?;
-        let member = self.become_member(&identity).await.map_err(|error| failure::internal(error.to_string()))?;
+        let member =
+            self.become_member(&identity).await.map_err(|error| failure::internal(error.to_string()))?;
         Ok(join_response(&member, false))
     }
 
@@ -240,7 +253,8 @@ impl Node {
     pub async fn stop(&self) {
         self.tasks.lock().drain(..).for_each(|task| task.abort());
         if let Ok(member) = self.member() {
-            let (handed, left) = member.groups.hand_over_all(&std::collections::HashSet::new(), HAND_OVER).await;
+            let (handed, left) =
+                member.groups.hand_over_all(&std::collections::HashSet::new(), HAND_OVER).await;
             tracing::info!(handed, left, "leadership was handed over");
             member.stop().await;
         }

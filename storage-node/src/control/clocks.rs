@@ -40,7 +40,10 @@ impl Clocks {
         let wild = median_ms > 0 && apart > MOST_APART_MS;
         if self.wild.swap(wild, Ordering::AcqRel) != wild {
             if wild {
-                tracing::error!(apart_ms = apart, "this node's clock is far from the others': it gives leadership up");
+                tracing::error!(
+                    apart_ms = apart,
+                    "this node's clock is far from the others': it gives leadership up"
+                );
             } else {
                 tracing::info!("this node's clock agrees with the others' again");
             }

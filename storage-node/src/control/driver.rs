@@ -11,8 +11,8 @@ use placement::{NodeId, NodeState, PartitionId, Policy, plan};
 use proto::v1::change_replicas_request::Step as Asked;
 use proto::v1::meta_command::Command;
 use proto::v1::{
-    ChangeReplicasRequest, ChangeReplicasResponse, GroupReport, GroupStatusRequest, MetaCommand, MoveStage, SetNodeState,
-    StartMoves,
+    ChangeReplicasRequest, ChangeReplicasResponse, GroupReport, GroupStatusRequest, MetaCommand, MoveStage,
+    SetNodeState, StartMoves,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -100,7 +100,8 @@ impl Driver {
         let (alive, gone) = (sight.alive(), sight.gone(state, GONE_AFTER));
         let run = moves::runnable(state, &self.policy);
         let records: Vec<MoveRecord> = run.iter().filter_map(|id| state.order(*id).cloned()).collect();
-        self.asked.retain(|(id, stage), _| records.iter().any(|record| record.id == *id && record.stage == *stage));
+        self.asked
+            .retain(|(id, stage), _| records.iter().any(|record| record.id == *id && record.stage == *stage));
         let known = sight.reports().groups(&alive);
         let mut steps = Vec::new();
         for record in &records {
@@ -228,7 +229,8 @@ impl Driver {
         let (alive, gone) = (sight.alive(), sight.gone(state, GONE_AFTER));
         let known = sight.reports().groups(&alive);
         for partition in state.map().partitions.values() {
-            let observed = Observed { group: known.group(partition.id), alive: &alive, gone: &gone, asked: 0 };
+            let observed =
+                Observed { group: known.group(partition.id), alive: &alive, gone: &gone, asked: 0 };
             let Some(step) = moves::tidy(state, partition, &observed, &self.policy) else { continue };
             let Some(leader) = known.leader(partition.id) else { continue };
             // The report may be older than the last move's end: what the leader says now counts.
@@ -246,7 +248,9 @@ impl Driver {
 pub async fn change_replicas(group: &Arc<Group>, request: ChangeReplicasRequest) -> ChangeReplicasResponse {
     let done = match request.step {
         Some(Asked::AddLearner(entry)) => match placement::Replica::try_from(&entry) {
-            Ok(replica) => group.add_learner(replica.id, replica.node).await.map_err(|error| error.to_string()),
+            Ok(replica) => {
+                group.add_learner(replica.id, replica.node).await.map_err(|error| error.to_string())
+            }
             Err(error) => Err(error.to_string()),
         },
         Some(Asked::Voters(voters)) => {

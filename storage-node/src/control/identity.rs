@@ -148,7 +148,8 @@ impl DataFolder {
             Err(source) => return Err(FolderError::Io { path, source }),
         };
         let damaged = |why: String| FolderError::Damaged { path: path.clone(), why };
-        let value: serde_yaml::Value = serde_yaml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        let value: serde_yaml::Value =
+            serde_yaml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         let found = value.get("format").and_then(serde_yaml::Value::as_u64);
         match found {
             Some(format) if format == u64::from(FORMAT) => {}

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use placement::{ClusterId, NodeId};
 use proto::v1::admin_client::AdminClient;
-use proto::v1::{Failure, MapRequest, NodeEntry, RegisterRequest, RegisterResponse, WrongCluster, error_detail::Detail};
+use proto::v1::{
+    Failure, MapRequest, NodeEntry, RegisterRequest, RegisterResponse, WrongCluster, error_detail::Detail,
+};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -28,7 +30,9 @@ pub async fn look(address: &str) -> Result<Outside, Failure> {
     let unreachable = |why: String| {
         Failure::new(
             Code::Unavailable,
-            format!("no node answers at {address} ({why}): is it running, and is this its gRPC address (port 7400)?"),
+            format!(
+                "no node answers at {address} ({why}): is it running, and is this its gRPC address (port 7400)?"
+            ),
             None,
         )
     };
@@ -75,7 +79,10 @@ pub async fn register(
     loop {
         let left = deadline.saturating_duration_since(clock::now());
         if left.is_zero() {
-            return Err(failure::retry_after(format!("the cluster's meta leader did not answer in time: {last}"), 500));
+            return Err(failure::retry_after(
+                format!("the cluster's meta leader did not answer in time: {last}"),
+                500,
+            ));
         }
         let address = likely.take().or_else(|| peers.get(turn % peers.len().max(1)).cloned());
         let Some(address) = address else { return Err(failure::retry_after(last, 500)) };
@@ -86,7 +93,10 @@ pub async fn register(
                 turn += usize::from(likely.is_none());
             }
             Ok(answer) => return Ok(answer),
-            Err(refused) if refused.code == Code::Unavailable as i32 || refused.code == Code::DeadlineExceeded as i32 => {
+            Err(refused)
+                if refused.code == Code::Unavailable as i32
+                    || refused.code == Code::DeadlineExceeded as i32 =>
+            {
                 last = refused.message;
                 turn += 1;
             }
@@ -110,7 +120,8 @@ async fn ask(
         cluster: cluster.to_bytes().to_vec().into(),
     });
     request.set_timeout(patience);
-    let answer = connect::client(channel).register(request).await.map_err(|status| Failure::from_status(&status))?;
+    let answer =
+        connect::client(channel).register(request).await.map_err(|status| Failure::from_status(&status))?;
     Ok(answer.into_inner())
 }
 

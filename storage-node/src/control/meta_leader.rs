@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use placement::{Leaders, NodeId, NodeState, PartitionId};
 use prost::Message;
 use proto::v1::{
-    Failure, LeaderHint, MetaAnswer, MetaCommand, ReportRequest, ReportResponse, command, meta_answer::Outcome,
+    Failure, LeaderHint, MetaAnswer, MetaCommand, ReportRequest, ReportResponse, command,
+    meta_answer::Outcome,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;

@@ -43,7 +43,15 @@ impl MetaLink {
         map: watch::Receiver<Arc<FollowedMap>>,
         known: Vec<String>,
     ) -> Arc<Self> {
-        Arc::new(Self { cluster, node, groups, map, known, leader: Mutex::default(), channels: Mutex::default() })
+        Arc::new(Self {
+            cluster,
+            node,
+            groups,
+            map,
+            known,
+            leader: Mutex::default(),
+            channels: Mutex::default(),
+        })
     }
 
     /// The peer address of the meta leader as far as this node knows; empty: it does not.
@@ -132,7 +140,13 @@ impl MetaLink {
 
     /// Asks the meta leader on another node, whichever it is, until the deadline. What cannot
     /// be repeated is not: then its outcome is unknown.
-    pub async fn call(&self, method: &str, request: Bytes, repeatable: bool, deadline: Instant) -> Result<Bytes, Failure> {
+    pub async fn call(
+        &self,
+        method: &str,
+        request: Bytes,
+        repeatable: bool,
+        deadline: Instant,
+    ) -> Result<Bytes, Failure> {
         let mut last = "the meta group has no leader that can be reached".to_owned();
         let mut turn = 0;
         loop {
@@ -165,7 +179,10 @@ impl MetaLink {
                 Err(CallError::Status(status)) => {
                     self.forget_leader(&address);
                     if !repeatable && status.code() != Code::Unavailable {
-                        return Err(failure::outcome_unknown(&format!("{address} did not answer: {}", status.message())));
+                        return Err(failure::outcome_unknown(&format!(
+                            "{address} did not answer: {}",
+                            status.message()
+                        )));
                     }
                     last = format!("{address} did not answer: {}", status.message());
                     turn += 1;

@@ -58,7 +58,8 @@ impl Reporter {
                 self.groups.all().iter().filter(|group| group.leads()).map(|group| group.group).collect();
             let due = last.is_none_or(|last| last.elapsed() >= EVERY);
             if due || leads != led {
-                let report = self.report(began.elapsed(), leads.len(), known);
+                let leaders = leads.iter().filter(|group| **group != PartitionId::META).count();
+                let report = self.report(began.elapsed(), leaders, known);
                 let sent = clock::now();
                 if let Some(answer) = self.send(report).await {
                     known = self.hear(&answer, sent.elapsed()).await;

@@ -1,24 +1,27 @@
 //! What Admin asks of the meta leader. A node that does not lead passes the call on, as
 //! bytes with the method's name; so each is answered in one place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use placement::{BucketCount, NodeId, NodeState, PartitionMap, Policy, TableName, describe, place_table, plan};
+use placement::{
+    BucketCount, Leaders, NodeId, NodeState, PartitionMap, Policy, TableName, describe, place_table, plan,
+};
 use prost::Message;
 use proto::convert;
 use proto::v1::meta_answer::Outcome;
 use proto::v1::meta_command::Command;
 use proto::v1::{
     AlterTable, AlterTableRequest, AlterTableResponse, CanRestartResponse, CancelMove, CancelMoveRequest,
-    CancelMoveResponse, CreateTable, CreateTableRequest, CreateTableResponse, DescribeTableRequest, DescribeTableResponse,
-    DropTable, DropTableRequest, DropTableResponse, Failure, ListMovesRequest, ListMovesResponse, ListNodesRequest,
-    ListNodesResponse, ListPartitionsRequest, ListPartitionsResponse, ListTablesRequest, ListTablesResponse, MetaAnswer,
-    MetaCommand, NodeList, NodeRequest, NodeResponse, PlanRebalanceRequest, PlanRebalanceResponse, RegisterNode,
-    RegisterRequest, RegisterResponse, SetClusterVersion, SetClusterVersionRequest, SetClusterVersionResponse, SetNodeState,
-    StartMoves, StartMovesRequest, StartMovesResponse, StatusRequest, StatusResponse, TableEntry,
+    CancelMoveResponse, CreateTable, CreateTableRequest, CreateTableResponse, DescribeTableRequest,
+    DescribeTableResponse, DropTable, DropTableRequest, DropTableResponse, Failure, ListMovesRequest,
+    ListMovesResponse, ListNodesRequest, ListNodesResponse, ListPartitionsRequest, ListPartitionsResponse,
+    ListTablesRequest, ListTablesResponse, MetaAnswer, MetaCommand, NodeList, NodeRequest, NodeResponse,
+    PlanRebalanceRequest, PlanRebalanceResponse, RegisterNode, RegisterRequest, RegisterResponse,
+    SetClusterVersion, SetClusterVersionRequest, SetClusterVersionResponse, SetNodeState, StartMoves,
+    StartMovesRequest, StartMovesResponse, StatusRequest, StatusResponse, TableEntry,
 };
 use tokio::time::Instant;
 use tonic::Code;
@@ -82,17 +85,27 @@ impl Service {
             "ListNodes" => reply(request, |asked: ListNodesRequest| self.list_nodes(asked)).await,
             "ListTables" => reply(request, |asked: ListTablesRequest| self.list_tables(asked)).await,
             "DescribeTable" => reply(request, |asked: DescribeTableRequest| self.describe_table(asked)).await,
-            "ListPartitions" => reply(request, |asked: ListPartitionsRequest| self.list_partitions(asked)).await,
-            "CreateTable" => reply(request, |asked: CreateTableRequest| self.create_table(asked, deadline)).await,
+            "ListPartitions" => {
+                reply(request, |asked: ListPartitionsRequest| self.list_partitions(asked)).await
+            }
+            "CreateTable" => {
+                reply(request, |asked: CreateTableRequest| self.create_table(asked, deadline)).await
+            }
             "AlterTable" => reply(request, |asked: AlterTableRequest| self.alter_table(asked)).await,
             "DropTable" => reply(request, |asked: DropTableRequest| self.drop_table(asked)).await,
             "PlanRebalance" => reply(request, |asked: PlanRebalanceRequest| self.plan_rebalance(asked)).await,
             "StartMoves" => reply(request, |asked: StartMovesRequest| self.start_moves(asked)).await,
             "ListMoves" => reply(request, |asked: ListMovesRequest| self.list_moves(asked)).await,
             "CancelMove" => reply(request, |asked: CancelMoveRequest| self.cancel_move(asked)).await,
-            "DrainNode" => reply(request, |asked: NodeRequest| self.set_node_state(asked, NodeState::Draining)).await,
-            "UndrainNode" => reply(request, |asked: NodeRequest| self.set_node_state(asked, NodeState::Serving)).await,
-            "RemoveNode" => reply(request, |asked: NodeRequest| self.set_node_state(asked, NodeState::Removed)).await,
+            "DrainNode" => {
+                reply(request, |asked: NodeRequest| self.set_node_state(asked, NodeState::Draining)).await
+            }
+            "UndrainNode" => {
+                reply(request, |asked: NodeRequest| self.set_node_state(asked, NodeState::Serving)).await
+            }
+            "RemoveNode" => {
+                reply(request, |asked: NodeRequest| self.set_node_state(asked, NodeState::Removed)).await
+            }
             "CanRestart" => reply(request, |asked: NodeRequest| self.can_restart(asked)).await,
             "SetClusterVersion" => {
                 reply(request, |asked: SetClusterVersionRequest| self.set_cluster_version(asked)).await
@@ -110,14 +123,20 @@ impl Service {
             Ok(state) => state,
             Err(failure) if is_not_leader(&failure) => {
                 let meta_leader_address = self.link.leader_address();
-                return Ok(RegisterResponse { not_leader: true, meta_leader_address, ..RegisterResponse::default() });
+                return Ok(RegisterResponse {
+                    not_leader: true,
+                    meta_leader_address,
+                    ..RegisterResponse::default()
+                });
             }
             Err(failure) => return Err(failure),
         };
         let cluster = state.cluster().ok_or_else(not_leader)?;
         let entry = request.node.ok_or_else(|| failure::invalid("there is no node in it"))?;
         let node = convert::node_id(&entry.node).map_err(|error| failure::invalid(error.to_string()))?;
-        if let Some(other) = placement::ClusterId::from_bytes(&request.cluster).filter(|other| *other != cluster) {
+        if let Some(other) =
+            placement::ClusterId::from_bytes(&request.cluster).filter(|other| *other != cluster)
+        {
             return Err(wrong_cluster(cluster, other, Some(node)));
         }
         let own = cluster.to_bytes().to_vec().into();
@@ -162,10 +181,16 @@ impl Service {
             "" => None,
             table => Some(find_table(&state, table)?.0),
         };
-        Ok(ListPartitionsResponse { partitions: status::partitions(&state, &self.meta.sight().seen(), name.as_ref()) })
+        Ok(ListPartitionsResponse {
+            partitions: status::partitions(&state, &self.meta.sight().seen(), name.as_ref()),
+        })
     }
 
-    async fn create_table(&self, asked: CreateTableRequest, deadline: Instant) -> Result<CreateTableResponse, Failure> {
+    async fn create_table(
+        &self,
+        asked: CreateTableRequest,
+        deadline: Instant,
+    ) -> Result<CreateTableResponse, Failure> {
         let state = self.meta.state().await?;
         let name = TableName::parse(&asked.name).map_err(|error| failure::invalid(error.to_string()))?;
         let table = match state.map().table_named(&name) {
@@ -178,7 +203,11 @@ impl Service {
                     replicas: if asked.replicas == 0 { known.replicas } else { asked.replicas },
                     default_ttl_ms: asked.default_ttl_ms,
                     owner: asked.owner.clone(),
-                    partitions: empty_lists(if asked.partitions == 0 { known.partitions } else { asked.partitions }),
+                    partitions: empty_lists(if asked.partitions == 0 {
+                        known.partitions
+                    } else {
+                        asked.partitions
+                    }),
                 };
                 self.propose(Command::CreateTable(same)).await?
             }
@@ -193,7 +222,12 @@ impl Service {
         Ok(CreateTableResponse { table: Some(table) })
     }
 
-    fn new_table(&self, state: &MetaState, name: &TableName, asked: &CreateTableRequest) -> Result<CreateTable, Failure> {
+    fn new_table(
+        &self,
+        state: &MetaState,
+        name: &TableName,
+        asked: &CreateTableRequest,
+    ) -> Result<CreateTable, Failure> {
         let partitions = if asked.partitions == 0 { DEFAULT_PARTITIONS } else { asked.partitions };
         let buckets = match asked.buckets {
             0 => partitions.next_power_of_two().max(BucketCount::DEFAULT.get().into()),
@@ -209,16 +243,22 @@ impl Service {
         let map = without_unreachable(state.map(), &alive);
         let serving = map.nodes.values().filter(|node| node.state == NodeState::Serving).count() as u32;
         let replicas = match asked.replicas {
-            0 => DEFAULT_REPLICAS.min(if serving % 2 == 0 { serving.saturating_sub(1) } else { serving }).max(1),
+            0 => DEFAULT_REPLICAS
+                .min(if serving % 2 == 0 { serving.saturating_sub(1) } else { serving })
+                .max(1),
             replicas => replicas,
         };
         let places = u8::try_from(replicas)
-            .map_err(|_| failure::invalid(format!("a table cannot have {replicas} replicas: use 1, 3, 5 or 7")))
+            .map_err(|_| {
+                failure::invalid(format!("a table cannot have {replicas} replicas: use 1, 3, 5 or 7"))
+            })
             .and_then(|replicas| {
                 place_table(&map, partitions as u16, replicas)
                     .map_err(|error| Failure::new(Code::FailedPrecondition, error.to_string(), None))
             })?;
-        let list = |nodes: Vec<NodeId>| NodeList { nodes: nodes.into_iter().map(convert::node_bytes).collect() };
+        let places = with_even_leaders(places, &self.meta.leaders());
+        let list =
+            |nodes: Vec<NodeId>| NodeList { nodes: nodes.into_iter().map(convert::node_bytes).collect() };
         Ok(CreateTable {
             name: name.to_string(),
             buckets,
@@ -331,7 +371,10 @@ impl Service {
         })
     }
 
-    async fn set_cluster_version(&self, asked: SetClusterVersionRequest) -> Result<SetClusterVersionResponse, Failure> {
+    async fn set_cluster_version(
+        &self,
+        asked: SetClusterVersionRequest,
+    ) -> Result<SetClusterVersionResponse, Failure> {
         self.propose(Command::SetClusterVersion(SetClusterVersion { version: asked.version })).await?;
         Ok(SetClusterVersionResponse { version: asked.version })
     }
@@ -379,6 +422,21 @@ fn find_node(state: &MetaState, text: &str) -> Result<NodeId, Failure> {
 /// As many lists as there are partitions, to be compared with a table that exists.
 fn empty_lists(partitions: u32) -> Vec<NodeList> {
     vec![NodeList::default(); partitions.min(BucketCount::MAX + 1) as usize]
+}
+
+/// The first node of each list leads first: of its nodes, the one that leads least.
+fn with_even_leaders(mut places: Vec<Vec<NodeId>>, leaders: &Leaders) -> Vec<Vec<NodeId>> {
+    let mut leads: BTreeMap<NodeId, usize> = BTreeMap::new();
+    leaders.values().for_each(|node| *leads.entry(*node).or_default() += 1);
+    for nodes in &mut places {
+        let least =
+            nodes.iter().enumerate().min_by_key(|(at, node)| (leads.get(node).copied().unwrap_or(0), *at));
+        if let Some((at, first)) = least.map(|(at, node)| (at, *node)) {
+            nodes.swap(0, at);
+            *leads.entry(first).or_default() += 1;
+        }
+    }
+    places
 }
 
 /// The map in which nodes that cannot be reached are given nothing, as far as that leaves any.

@@ -23,6 +23,7 @@ use crate::control::meta_link::MetaLink;
 use crate::control::reporter::Reporter;
 use crate::control::service::Service;
 use crate::meta::FollowedMap;
+use crate::raft::Timing;
 use crate::raft::groups::{self, Groups, GroupsError};
 use crate::raft::network::counters::Counters;
 use crate::raft::network::forward::Forwarded;
@@ -30,7 +31,6 @@ use crate::raft::network::inbound::Inbound;
 use crate::raft::network::peers::{self, AddressBook, PeerSettings, Peers};
 use crate::raft::network::scratch::Scratch;
 use crate::raft::network::throttle::SnapshotThrottle;
-use crate::raft::Timing;
 use crate::router::operations::Parts;
 use crate::router::{Limits, Router};
 use crate::seams::{clock, fatal, threads};
@@ -133,7 +133,8 @@ impl Member {
         let throttle = Arc::new(SnapshotThrottle::new(node.config.storage.snapshot_bytes_per_second));
         let who = peers::Identity { cluster, node: id };
         let settings = PeerSettings::default();
-        let peers = Peers::new(who, addresses, settings, Arc::clone(&scratch), throttle, Arc::clone(&counters));
+        let peers =
+            Peers::new(who, addresses, settings, Arc::clone(&scratch), throttle, Arc::clone(&counters));
         let clocks = node.clocks.clone();
         let timing = node.config.timing;
         let groups = Groups::open(groups::Parts {
@@ -269,7 +270,8 @@ impl Member {
                 known.collect::<Vec<_>>()
             };
             if !known.is_empty() && known != written {
-                let identity = Identity { node: self.node, cluster: Some(self.cluster), known: known.clone() };
+                let identity =
+                    Identity { node: self.node, cluster: Some(self.cluster), known: known.clone() };
                 match node.folder.write_identity(&identity) {
                     Ok(()) => written = known,
                     Err(error) => tracing::warn!(%error, "the addresses of the other nodes were not written"),
@@ -288,8 +290,10 @@ impl Member {
     async fn announce_once(&self, node: &Node) -> bool {
         let entry = node.entry(self.node);
         let answer = if self.link.leads() {
-            let request =
-                proto::v1::RegisterRequest { node: Some(entry), cluster: self.cluster.to_bytes().to_vec().into() };
+            let request = proto::v1::RegisterRequest {
+                node: Some(entry),
+                cluster: self.cluster.to_bytes().to_vec().into(),
+            };
             self.service.register(request).await
         } else {
             let deadline = clock::now() + Duration::from_secs(2);
@@ -302,7 +306,10 @@ impl Member {
             }
             Ok(answer) => !answer.not_leader,
             Err(refused) => {
-                tracing::debug!(why = refused.message, "the meta leader does not know yet where this node is");
+                tracing::debug!(
+                    why = refused.message,
+                    "the meta leader does not know yet where this node is"
+                );
                 false
             }
         }
@@ -345,7 +352,8 @@ impl Member {
     async fn catch_up(self: Arc<Self>) {
         let mut done: HashSet<PartitionId> = HashSet::new();
         loop {
-            let left: Vec<_> = self.groups.all().into_iter().filter(|group| !done.contains(&group.group)).collect();
+            let left: Vec<_> =
+                self.groups.all().into_iter().filter(|group| !done.contains(&group.group)).collect();
             if left.is_empty() {
                 break;
             }
@@ -371,17 +379,29 @@ impl Member {
     fn show_figures(self: &Arc<Self>, node: &Node) {
         let registry = node.metrics.registry();
         let log = Arc::clone(&self.log);
-        registry.counter_fn("kvstore_log_fsyncs_total", "Times the log was synced to disk.", move || log.metrics().fsyncs());
+        registry.counter_fn("kvstore_log_fsyncs_total", "Times the log was synced to disk.", move || {
+            log.metrics().fsyncs()
+        });
         let log = Arc::clone(&self.log);
-        registry.counter_fn("kvstore_log_batches_total", "Batches written to the log.", move || log.metrics().batches());
+        registry.counter_fn("kvstore_log_batches_total", "Batches written to the log.", move || {
+            log.metrics().batches()
+        });
         let log = Arc::clone(&self.log);
-        registry.counter_fn("kvstore_log_records_total", "Records written to the log.", move || log.metrics().records());
+        registry.counter_fn("kvstore_log_records_total", "Records written to the log.", move || {
+            log.metrics().records()
+        });
         let log = Arc::clone(&self.log);
-        registry.counter_fn("kvstore_log_bytes_total", "Bytes of records written to the log.", move || log.metrics().bytes());
+        registry.counter_fn("kvstore_log_bytes_total", "Bytes of records written to the log.", move || {
+            log.metrics().bytes()
+        });
         let counters = Arc::clone(self.peers.counters());
-        registry.counter_fn("kvstore_peer_frames_total", "Frames sent to other nodes.", move || counters.read().frames_sent);
+        registry.counter_fn("kvstore_peer_frames_total", "Frames sent to other nodes.", move || {
+            counters.read().frames_sent
+        });
         let counters = Arc::clone(self.peers.counters());
-        registry.counter_fn("kvstore_peer_messages_total", "Messages in those frames.", move || counters.read().messages_sent);
+        registry.counter_fn("kvstore_peer_messages_total", "Messages in those frames.", move || {
+            counters.read().messages_sent
+        });
     }
 
     /// Ends everything in order; what was acknowledged is on disk.

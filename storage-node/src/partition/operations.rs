@@ -5,7 +5,8 @@ use placement::Bucket;
 use proto::v1::{
     BatchRequest, BatchResponse, Compare, Condition, DeleteRequest, DeleteResponse, ExistsResponse, Failure,
     GetResponse, Operation, PutRequest, PutResponse, Result as OperationResult, TxnRequest, TxnResponse,
-    WrongEpoch, compare::That, condition::Is, error_detail::Detail, operation::Operation as Kind, result::Result as Outcome,
+    WrongEpoch, compare::That, condition::Is, error_detail::Detail, operation::Operation as Kind,
+    result::Result as Outcome,
 };
 use tonic::Code;
 
@@ -59,7 +60,9 @@ impl Evaluation<'_> {
                 let item = self.item(&get.key)?.map(|item| item.show(get.key, clock_ms));
                 Outcome::Get(GetResponse { item })
             }
-            Kind::Exists(exists) => Outcome::Exists(ExistsResponse { exists: self.item(&exists.key)?.is_some() }),
+            Kind::Exists(exists) => {
+                Outcome::Exists(ExistsResponse { exists: self.item(&exists.key)?.is_some() })
+            }
             Kind::Batch(_) | Kind::Txn(_) => {
                 let message = "a batch or transaction cannot hold another";
                 Outcome::Failure(Failure::new(Code::InvalidArgument, message, None))

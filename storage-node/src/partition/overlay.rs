@@ -29,7 +29,13 @@ struct Pending {
 
 impl Overlay {
     /// The item of a key, ended ones included.
-    pub fn get(&self, key: &[u8], bucket: Bucket, table: TableId, state: &dyn StateView) -> StateResult<Option<StoredItem>> {
+    pub fn get(
+        &self,
+        key: &[u8],
+        bucket: Bucket,
+        table: TableId,
+        state: &dyn StateView,
+    ) -> StateResult<Option<StoredItem>> {
         match self.pending.get(key) {
             Some(pending) => Ok(pending.item.clone()),
             None => read_item(state, table, bucket, key),

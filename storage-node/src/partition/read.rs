@@ -80,8 +80,15 @@ pub fn scan_page(
     Ok(page)
 }
 
-fn show(descriptor: &Descriptor, key: &[u8], value: &[u8], keys_only: bool, clock_ms: u64) -> StateResult<Item> {
-    let stored = StoredItem::decode(Bytes::copy_from_slice(value)).map_err(|why| damaged(descriptor.table, key, &why))?;
+fn show(
+    descriptor: &Descriptor,
+    key: &[u8],
+    value: &[u8],
+    keys_only: bool,
+    clock_ms: u64,
+) -> StateResult<Item> {
+    let stored = StoredItem::decode(Bytes::copy_from_slice(value))
+        .map_err(|why| damaged(descriptor.table, key, &why))?;
     let mut item = stored.show(Bytes::copy_from_slice(key), clock_ms);
     if keys_only {
         item.value = Bytes::new();

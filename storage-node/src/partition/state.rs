@@ -4,8 +4,8 @@ use bytes::Bytes;
 use placement::{Bucket, PartitionId};
 use prost::Message;
 use proto::v1::{
-    Command, CommandBatch, ExpireAnswer, Retry, Result as OperationResult, command, operation::Operation as Kind,
-    result::Result as Outcome,
+    Command, CommandBatch, ExpireAnswer, Result as OperationResult, Retry, command,
+    operation::Operation as Kind, result::Result as Outcome,
 };
 
 use super::answer::Answer;
@@ -38,7 +38,9 @@ pub struct PartitionState {
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// Not commands, or commands of a newer program.
-    #[error("entry {index} of partition {group} holds a command that this program does not know ({why}): run a newer one")]
+    #[error(
+        "entry {index} of partition {group} holds a command that this program does not know ({why}): run a newer one"
+    )]
     UnknownCommand {
         /// The partition.
         group: PartitionId,
@@ -55,7 +57,10 @@ pub enum ApplyError {
 impl PartitionState {
     /// Loads what was written, or begins with what the partition was born with.
     pub fn load(group: PartitionId, birth: Descriptor, state: &dyn StateView) -> StateResult<Self> {
-        let damaged = |what: &str, why: String| StateError::Damaged { what: format!("{what} of partition {group}"), why };
+        let damaged = |what: &str, why: String| StateError::Damaged {
+            what: format!("{what} of partition {group}"),
+            why,
+        };
         let progress = match state.get(&keys::group_record(group, GroupRecord::Progress))? {
             Some(bytes) => Progress::decode(&bytes).map_err(|why| damaged("the progress", why))?,
             None => Progress::default(),
@@ -67,7 +72,8 @@ impl PartitionState {
         let mut sessions = Sessions::from_watermark(progress.session_watermark_ms);
         let mut walk = state.iterate(&keys::sessions_of(group), false)?;
         while let Some((key, value)) = walk.current() {
-            let client = keys::session_client(key).ok_or_else(|| damaged("a session", "its key".to_owned()))?;
+            let client =
+                keys::session_client(key).ok_or_else(|| damaged("a session", "its key".to_owned()))?;
             sessions.load(client, value).map_err(|why| damaged("a session", why.to_string()))?;
             walk.advance()?;
         }
@@ -89,7 +95,12 @@ impl PartitionState {
     /// Expiry walks the index as it is written, so what is pending from earlier entries is
     /// written first, and it is done before the entry's other commands. Otherwise what it
     /// finds would depend on how many entries a replica happened to apply together.
-    pub fn apply_commands(&mut self, id: LogId, data: Bytes, state: &dyn StateEngine) -> Result<Vec<Answer>, ApplyError> {
+    pub fn apply_commands(
+        &mut self,
+        id: LogId,
+        data: Bytes,
+        state: &dyn StateEngine,
+    ) -> Result<Vec<Answer>, ApplyError> {
         let group = self.group;
         let unknown = |why: String| ApplyError::UnknownCommand { group, index: id.index(), why };
         let batch = CommandBatch::decode(data).map_err(|error| unknown(error.to_string()))?;
@@ -125,7 +136,11 @@ impl PartitionState {
         self.progress.applied = Some(id);
     }
 
-    fn apply_command(&mut self, command: Command, state: &dyn StateView) -> Result<Option<Answer>, ApplyError> {
+    fn apply_command(
+        &mut self,
+        command: Command,
+        state: &dyn StateView,
+    ) -> Result<Option<Answer>, ApplyError> {
         Ok(match command.command {
             Some(command::Command::Operation(operation)) => match operation.operation {
                 Some(kind) => Some(Answer::Operation(self.operate_once(kind, state)?)),
@@ -189,7 +204,13 @@ impl PartitionState {
     }
 
     /// Removes an item, if it is still the one that the expiry entry was written for.
-    fn expire_key(&mut self, bucket: Bucket, deadline_ms: u64, key: &[u8], state: &dyn StateView) -> StateResult<bool> {
+    fn expire_key(
+        &mut self,
+        bucket: Bucket,
+        deadline_ms: u64,
+        key: &[u8],
+        state: &dyn StateView,
+    ) -> StateResult<bool> {
         let found = self.overlay.get(key, bucket, self.descriptor.table, state)?;
         let same = found.is_some_and(|item| item.deadline_ms == deadline_ms);
         if same {

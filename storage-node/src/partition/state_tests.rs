@@ -1,7 +1,7 @@
 use placement::{BucketCount, BucketRange, Epoch, TableId};
 use proto::v1::{
-    BatchRequest, Compare, Condition, DeleteRequest, Expire, GetRequest, Operation, PutRequest, ScanPageRequest, Tick,
-    TxnRequest, compare::That, condition::Is, error_detail::Detail,
+    BatchRequest, Compare, Condition, DeleteRequest, Expire, GetRequest, Operation, PutRequest,
+    ScanPageRequest, Tick, TxnRequest, compare::That, condition::Is, error_detail::Detail,
 };
 
 use super::*;
@@ -91,11 +91,26 @@ fn conditions_are_judged_where_they_are_applied() {
             Outcome::Put(put) => (put.applied, put.version),
             other => panic!("{other:?}"),
         };
-        assert_eq!(applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Exists(true)), ..put("a", "0") }))), (false, 0));
-        assert_eq!(applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Absent(true)), ..put("a", "1") }))), (true, 1));
-        assert_eq!(applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Absent(true)), ..put("a", "2") }))), (false, 1));
-        assert_eq!(applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Version(1)), ..put("a", "3") }))), (true, 2));
-        assert_eq!(applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Version(1)), ..put("a", "4") }))), (false, 2));
+        assert_eq!(
+            applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Exists(true)), ..put("a", "0") }))),
+            (false, 0)
+        );
+        assert_eq!(
+            applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Absent(true)), ..put("a", "1") }))),
+            (true, 1)
+        );
+        assert_eq!(
+            applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Absent(true)), ..put("a", "2") }))),
+            (false, 1)
+        );
+        assert_eq!(
+            applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Version(1)), ..put("a", "3") }))),
+            (true, 2)
+        );
+        assert_eq!(
+            applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Version(1)), ..put("a", "4") }))),
+            (false, 2)
+        );
         assert_eq!(it.value(b"a").unwrap(), "3");
     }
 }
@@ -112,9 +127,13 @@ fn later_commands_of_an_entry_see_the_earlier_ones() {
             operation(Kind::Put(PutRequest { condition: when(Is::Absent(true)), ..put("a", "2") })),
         ],
     );
-    let Answer::Operation(OperationResult { result: Some(Outcome::Get(got)) }) = &answers[1] else { panic!() };
+    let Answer::Operation(OperationResult { result: Some(Outcome::Get(got)) }) = &answers[1] else {
+        panic!()
+    };
     assert_eq!(got.item.as_ref().unwrap().value, "1");
-    let Answer::Operation(OperationResult { result: Some(Outcome::Put(second)) }) = &answers[3] else { panic!() };
+    let Answer::Operation(OperationResult { result: Some(Outcome::Put(second)) }) = &answers[3] else {
+        panic!()
+    };
     // The delete was a change of its own.
     assert_eq!((second.applied, second.version), (true, 3));
     assert_eq!(it.value(b"a").unwrap(), "2");
@@ -125,8 +144,10 @@ fn an_atomic_batch_is_all_or_nothing() {
     let mut it = on_memory();
     it.run(1, Kind::Put(put("{t}a", "old")));
     let batch = |condition| {
-        let parts = vec![put("{t}a", "new"), put("{t}b", "new"), PutRequest { condition, ..put("{t}c", "new") }];
-        let operations = parts.into_iter().map(|part| Operation { operation: Some(Kind::Put(part)) }).collect();
+        let parts =
+            vec![put("{t}a", "new"), put("{t}b", "new"), PutRequest { condition, ..put("{t}c", "new") }];
+        let operations =
+            parts.into_iter().map(|part| Operation { operation: Some(Kind::Put(part)) }).collect();
         Kind::Batch(BatchRequest { operations, atomic: true, ..BatchRequest::default() })
     };
     let Outcome::Batch(stopped) = it.run(1, batch(when(Is::Exists(true)))) else { panic!() };
@@ -161,7 +182,9 @@ fn a_transaction_does_one_of_its_lists() {
 fn a_key_that_the_partition_does_not_own_is_refused_and_nothing_is_done() {
     let mut it = on_memory();
     it.partition.descriptor.buckets = BucketRange { first: Bucket(0), last: Bucket(0) };
-    let foreign = ["a", "b", "c", "d", "e"].into_iter().find(|key| it.partition.descriptor.bucket_of(key.as_bytes()).is_none());
+    let foreign = ["a", "b", "c", "d", "e"]
+        .into_iter()
+        .find(|key| it.partition.descriptor.bucket_of(key.as_bytes()).is_none());
     let Outcome::Failure(failure) = it.run(1, Kind::Put(put(foreign.unwrap(), "1"))) else { panic!() };
     assert!(matches!(failure.reason(), Some(Detail::WrongEpoch(_))));
     assert_eq!(it.partition.progress.counter, 0);
@@ -203,7 +226,8 @@ fn a_key_that_was_put_again_outlives_its_old_deadline() {
 fn a_write_that_comes_again_is_applied_once_also_after_a_restart() {
     let mut it = on_rocks();
     let retry = Retry { client: vec![9; 16].into(), sequence: 1, ..Retry::default() };
-    let write = |attempt| Kind::Put(PutRequest { retry: Some(Retry { attempt, ..retry.clone() }), ..put("a", "1") });
+    let write =
+        |attempt| Kind::Put(PutRequest { retry: Some(Retry { attempt, ..retry.clone() }), ..put("a", "1") });
     let first = it.run(1, write(0));
     it.run(1, Kind::Put(put("a", "2")));
     it.reload();
@@ -237,10 +261,12 @@ fn a_scan_merges_buckets_in_key_order_both_ways() {
                 ..ScanPageRequest::default()
             };
             let page = scan_page(&*it.engine, &it.partition.descriptor, &request, 1).unwrap();
-            let keys: Vec<_> = page.items.iter().map(|item| String::from_utf8(item.key.to_vec()).unwrap()).collect();
+            let keys: Vec<_> =
+                page.items.iter().map(|item| String::from_utf8(item.key.to_vec()).unwrap()).collect();
             (keys, page.more)
         };
-        let numbers = |run: &mut dyn Iterator<Item = i32>| run.map(|at| format!("k{at:02}")).collect::<Vec<_>>();
+        let numbers =
+            |run: &mut dyn Iterator<Item = i32>| run.map(|at| format!("k{at:02}")).collect::<Vec<_>>();
         assert_eq!(page("", "", false, 100), (numbers(&mut (0..50)), false));
         assert_eq!(page("k10", "k20", false, 5), (numbers(&mut (10..15)), true));
         assert_eq!(page("k10", "k20", true, 5), (numbers(&mut (15..20).rev()), true));

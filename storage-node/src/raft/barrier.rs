@@ -41,7 +41,10 @@ impl<E: Clone + Send + 'static> SharedBarrier<E> {
     }
 }
 
-async fn run<E: Clone, F: Future<Output = Result<(), E>>>(state: Arc<Mutex<State<E>>>, check: impl Fn() -> F) {
+async fn run<E: Clone, F: Future<Output = Result<(), E>>>(
+    state: Arc<Mutex<State<E>>>,
+    check: impl Fn() -> F,
+) {
     loop {
         let waiting = {
             let mut state = state.lock();

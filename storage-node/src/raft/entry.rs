@@ -153,7 +153,10 @@ mod tests {
 
     #[test]
     fn damaged_bytes_are_refused_by_name() {
-        assert_eq!(decode_entry(Bytes::from_static(b"short")), Err(BadEntry::Damaged("shorter than its head")));
+        assert_eq!(
+            decode_entry(Bytes::from_static(b"short")),
+            Err(BadEntry::Damaged("shorter than its head"))
+        );
         let mut newer = encode_entry(&entry(EntryPayload::Blank)).to_vec();
         newer[0] = 9;
         assert_eq!(decode_entry(newer.into()), Err(BadEntry::Format(9)));

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft_rt::Instant as _;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
 use openraft::{Config, SnapshotPolicy};
+use openraft_rt::Instant as _;
 use parking_lot::Mutex;
 use placement::{NodeId, PartitionId, ReplicaId};
 use proto::v1::{Command, Expire, FollowerReport, GroupReport, Tick, command};
@@ -22,7 +22,7 @@ use super::network::endpoint::Endpoint;
 use super::network::guard::Guard;
 use super::network::peers::Peers;
 use super::network::raft_endpoint::RaftEndpoint;
-use super::proposals::{ProposeError, Proposals, Room};
+use super::proposals::{Proposals, ProposeError, Room};
 use super::state_machine::{Applied, Flushed, StateMachine};
 use super::type_config::{ReplicaPlace, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::partition::Answer;
@@ -188,7 +188,8 @@ impl Group {
         started.store(true, Ordering::Release);
         let guard = Arc::new(guard);
         let proposals = Arc::new(Proposals::default());
-        let standing = keep_from_standing(Arc::clone(&guard), raft.clone());
+        // Before it runs: what runs may stand before it is told not to.
+        let standing = guard.keep_from_standing(&raft);
         raft.run();
         let dated = Arc::clone(&stamp);
         let tasks = vec![
@@ -288,7 +289,8 @@ impl Group {
         let Ok(leader) = self.raft.as_leader() else { return false };
         let Some(acknowledged) = leader.last_quorum_acked() else { return false };
         let own_term = leader.to_committed_leader_id();
-        let caught_up = self.applied.progress().applied.is_some_and(|id| *id.committed_leader_id() == own_term);
+        let caught_up =
+            self.applied.progress().applied.is_some_and(|id| *id.committed_leader_id() == own_term);
         caught_up
             && self.handed_over_in.load(Ordering::Acquire) != *own_term
             && acknowledged.elapsed() < self.lease
@@ -393,7 +395,9 @@ impl Group {
             voters.iter().all(|voter| metrics.membership_config.get_node(voter).is_some())
         };
         if !known || !voters.contains(&self.replica.0) {
-            return Err(GroupError::Refused("the leader, and replicas that it does not know, cannot be replaced so"));
+            return Err(GroupError::Refused(
+                "the leader, and replicas that it does not know, cannot be replaced so",
+            ));
         }
         let changed = self.raft.change_membership(voters, false).await;
         changed.map(|_| ()).map_err(|error| refused(error))
@@ -510,10 +514,6 @@ impl Ending<Option<crate::storage::item::StoredItem>> {
     }
 }
 
-async fn keep_from_standing(guard: Arc<Guard>, raft: RaftHandle) {
-    guard.keep_from_standing(&raft).await;
-}
-
 async fn confirm_leadership(raft: RaftHandle, age: Duration) -> Result<(), GroupError> {
     let option = LinearizerOption::new(Some(age), true);
     let linearizer = raft.get_read_linearizer(option).await.map_err(|error| match error {
@@ -522,7 +522,9 @@ async fn confirm_leadership(raft: RaftHandle, age: Duration) -> Result<(), Group
             None if forward.leader_id.is_some() => GroupError::NotLeader(None),
             None => GroupError::NotNow,
         },
-        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) | RaftError::Fatal(_) => GroupError::NotNow,
+        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) | RaftError::Fatal(_) => {
+            GroupError::NotNow
+        }
     })?;
     linearizer.await_ready(&raft).await.map(|_| ()).map_err(|_| GroupError::NotNow)
 }
@@ -532,8 +534,12 @@ fn refused(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> GroupE
         RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
             GroupError::NotLeader(forward.leader_node.map(|place| place.node))
         }
-        RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => GroupError::Unknown("the leader changed"),
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_))
+        RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
+            GroupError::Unknown("the leader changed")
+        }
+        RaftError::APIError(
+            ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_),
+        )
         | RaftError::Fatal(_) => GroupError::NotNow,
     }
 }

@@ -27,8 +27,8 @@ use crate::meta::FollowedMap;
 use crate::partition::Descriptor;
 use crate::seams::{clock, threads};
 use crate::storage::keys;
-use crate::storage::log::engine::{ReplicaRecord, ReplicaState};
 use crate::storage::log::Log;
+use crate::storage::log::engine::{ReplicaRecord, ReplicaState};
 use crate::storage::log::error::LogError;
 use crate::storage::state::{Changes, StateEngine, StateError};
 
@@ -112,7 +112,8 @@ impl Groups {
         for record in doomed {
             groups.erase(&record).await?;
         }
-        let starts = stream::iter(alive).map(|record| groups.start(record, false)).buffer_unordered(STARTED_AT_ONCE);
+        let starts =
+            stream::iter(alive).map(|record| groups.start(record, false)).buffer_unordered(STARTED_AT_ONCE);
         let started: Vec<_> = starts.collect().await;
         started.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(groups)
@@ -201,8 +202,11 @@ impl Groups {
                 continue;
             };
             let Some(birth) = map.birth(id) else { continue };
-            let voters: BTreeMap<u64, ReplicaPlace> =
-                birth.replicas.iter().map(|replica| (replica.id.0, ReplicaPlace { node: replica.node })).collect();
+            let voters: BTreeMap<u64, ReplicaPlace> = birth
+                .replicas
+                .iter()
+                .map(|replica| (replica.id.0, ReplicaPlace { node: replica.node }))
+                .collect();
             let first = birth.replicas.first().is_some_and(|replica| replica.id == group.replica);
             if !voters.contains_key(&group.replica.0) || group.is_initialized().await {
                 self.to_begin.lock().remove(&id);
@@ -236,8 +240,8 @@ impl Groups {
 
     async fn start(&self, record: ReplicaRecord, new: bool) -> Result<(), GroupsError> {
         let ReplicaRecord { group, replica, .. } = record;
-        let made = Made::decode(group, record.birth)
-            .map_err(|why| GroupsError::Record { group, replica, why })?;
+        let made =
+            Made::decode(group, record.birth).map_err(|why| GroupsError::Record { group, replica, why })?;
         let guard = if new {
             Guard::none()
         } else {
@@ -282,8 +286,11 @@ impl Groups {
 
     async fn erase(&self, record: &ReplicaRecord) -> Result<(), GroupsError> {
         let (group, replica) = (record.group, record.replica);
-        let made = Made::decode(group, record.birth.clone())
-            .map_err(|why| GroupsError::Record { group, replica, why })?;
+        let made = Made::decode(group, record.birth.clone()).map_err(|why| GroupsError::Record {
+            group,
+            replica,
+            why,
+        })?;
         let engine = Arc::clone(&self.parts.engine);
         threads::blocking(move || -> Result<(), StateError> {
             let mut changes = Changes::default();
@@ -338,7 +345,8 @@ impl Groups {
             let left = leading();
             let mut hopeful = false;
             for group in &left {
-                let again = asked.get(&group.group).is_none_or(|at| at.elapsed() > Duration::from_millis(500));
+                let again =
+                    asked.get(&group.group).is_none_or(|at| at.elapsed() > Duration::from_millis(500));
                 if again {
                     let handed = group.hand_over(&but_not_to).await.unwrap_or(false);
                     if handed {
@@ -359,7 +367,9 @@ impl Groups {
     /// Ends all replicas; what they have on disk stays.
     pub async fn stop(&self) {
         let groups: Vec<_> = self.running.write().drain().map(|(_, group)| group).collect();
-        stream::iter(groups).for_each_concurrent(STARTED_AT_ONCE, |group| async move { group.stop().await }).await;
+        stream::iter(groups)
+            .for_each_concurrent(STARTED_AT_ONCE, |group| async move { group.stop().await })
+            .await;
     }
 }
 

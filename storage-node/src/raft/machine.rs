@@ -52,7 +52,11 @@ impl Birth {
 
     /// What [`Birth::encode`] gave.
     pub fn decode(group: PartitionId, bytes: &[u8]) -> Result<Self, String> {
-        if group == PartitionId::META { Ok(Self::Meta) } else { Descriptor::decode(bytes).map(Self::Partition) }
+        if group == PartitionId::META {
+            Ok(Self::Meta)
+        } else {
+            Descriptor::decode(bytes).map(Self::Partition)
+        }
     }
 }
 
@@ -76,7 +80,12 @@ impl Machine {
     }
 
     /// Applies one entry.
-    pub fn apply(&mut self, id: LogId, payload: &Payload, engine: &dyn StateEngine) -> Result<Vec<Answer>, ApplyError> {
+    pub fn apply(
+        &mut self,
+        id: LogId,
+        payload: &Payload,
+        engine: &dyn StateEngine,
+    ) -> Result<Vec<Answer>, ApplyError> {
         match (self, payload) {
             (Self::Partition(partition), EntryPayload::Normal(data)) => {
                 partition.apply_commands(id, data.0.clone(), engine)
@@ -112,7 +121,9 @@ impl Machine {
     /// Where its state is: its own records and its data.
     pub fn ranges(&self, group: PartitionId) -> Vec<KeyRange> {
         let data = match self {
-            Self::Partition(partition) => keys::data_of(partition.descriptor.table, partition.descriptor.buckets),
+            Self::Partition(partition) => {
+                keys::data_of(partition.descriptor.table, partition.descriptor.buckets)
+            }
             Self::Meta(_) => keys::meta_records(),
         };
         vec![keys::records_of(group), data]
@@ -123,7 +134,9 @@ impl MetaMachine {
     fn load(state: &dyn StateView) -> StateResult<Self> {
         let damaged = |what: &str, why: String| StateError::Damaged { what: what.to_owned(), why };
         let progress = match state.get(&keys::group_record(PartitionId::META, GroupRecord::Progress))? {
-            Some(bytes) => Progress::decode(&bytes).map_err(|why| damaged("the meta group's progress", why))?,
+            Some(bytes) => {
+                Progress::decode(&bytes).map_err(|why| damaged("the meta group's progress", why))?
+            }
             None => Progress::default(),
         };
         let mut records = Vec::new();
@@ -132,12 +145,14 @@ impl MetaMachine {
             records.push((keys::parse_meta_record(key).to_vec(), Bytes::copy_from_slice(value)));
             walk.advance()?;
         }
-        let state = MetaState::load(records).map_err(|why| damaged("a record of the meta group", why.to_string()))?;
+        let state =
+            MetaState::load(records).map_err(|why| damaged("a record of the meta group", why.to_string()))?;
         Ok(Self { state, progress, pending: Changes::default(), changed: true })
     }
 
     fn apply_commands(&mut self, id: LogId, data: Bytes) -> Result<Vec<Answer>, ApplyError> {
-        let unknown = |why: String| ApplyError::UnknownCommand { group: PartitionId::META, index: id.index(), why };
+        let unknown =
+            |why: String| ApplyError::UnknownCommand { group: PartitionId::META, index: id.index(), why };
         let batch = CommandBatch::decode(data).map_err(|error| unknown(error.to_string()))?;
         self.progress.clock_ms = self.progress.clock_ms.max(batch.clock_ms);
         let mut answers = Vec::with_capacity(batch.commands.len());

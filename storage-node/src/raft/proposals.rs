@@ -180,7 +180,9 @@ fn refused(error: ClientWriteError<TypeConfig>) -> ProposeError {
             (_, place) => ProposeError::NotLeader(place),
         },
         ClientWriteError::LogEntryDiscarded(_) => ProposeError::Unknown("the leader changed"),
-        ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_) => ProposeError::NotNow,
+        ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_) => {
+            ProposeError::NotNow
+        }
     }
 }
 

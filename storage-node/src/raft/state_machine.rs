@@ -187,7 +187,9 @@ impl StateMachine {
 
     async fn apply_all<S>(&mut self, mut entries: S) -> io::Result<()>
     where
-        S: Stream<Item = Result<openraft::storage::EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+        S: Stream<Item = Result<openraft::storage::EntryResponder<TypeConfig>, io::Error>>
+            + Unpin
+            + OptionalSend,
     {
         let mut waiting = Vec::new();
         while let Some(next) = entries.next().await {
@@ -241,7 +243,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn apply<S>(&mut self, entries: S) -> Result<(), io::Error>
     where
-        S: Stream<Item = Result<openraft::storage::EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+        S: Stream<Item = Result<openraft::storage::EntryResponder<TypeConfig>, io::Error>>
+            + Unpin
+            + OptionalSend,
     {
         if let Err(error) = self.apply_all(entries).await {
             fatal::stop("committed entries cannot be applied", &error);
@@ -262,7 +266,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFiles) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotFiles,
+    ) -> Result<(), io::Error> {
         self.install(meta, snapshot).await
     }
 

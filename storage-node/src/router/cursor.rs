@@ -45,7 +45,10 @@ pub fn last_key(cluster: ClusterId, table: TableId, request: &ScanRequest) -> Re
     }
     let cursor = Cursor::decode(bytes).map_err(|_| failure::bad_cursor("it is not a cursor"))?;
     if cursor.format != FORMAT {
-        return Err(failure::bad_cursor(&format!("its format is {}; this node knows {FORMAT}", cursor.format)));
+        return Err(failure::bad_cursor(&format!(
+            "its format is {}; this node knows {FORMAT}",
+            cursor.format
+        )));
     }
     if cursor.cluster[..] != cluster.to_bytes() {
         return Err(failure::bad_cursor("it is of another cluster"));
@@ -81,7 +84,10 @@ mod tests {
         assert_eq!(last_key(cluster(), TableId(1), &request(cursor.clone())).unwrap().unwrap(), "c");
         let why = |refused: Result<Option<Bytes>, Failure>| refused.unwrap_err().message;
         assert!(why(last_key(cluster(), TableId(2), &request(cursor.clone()))).contains("another table"));
-        assert!(why(last_key(ClusterId::default(), TableId(1), &request(cursor.clone()))).contains("another cluster"));
+        assert!(
+            why(last_key(ClusterId::default(), TableId(1), &request(cursor.clone())))
+                .contains("another cluster")
+        );
         let other = ScanRequest { reverse: true, ..request(cursor.clone()) };
         assert!(why(last_key(cluster(), TableId(1), &other)).contains("other bounds"));
         let mut damaged = cursor.to_vec();

@@ -3,8 +3,8 @@
 
 use placement::{NodeId, PartitionId};
 use proto::v1::{
-    BadCursor, CrossSlot, Failure, NotLeader, OutcomeUnknown, OverLimit, RetryAfter, UnknownTable, WrongEpoch,
-    error_detail::Detail,
+    BadCursor, CrossSlot, Failure, NotLeader, OutcomeUnknown, OverLimit, RetryAfter, UnknownTable,
+    WrongEpoch, error_detail::Detail,
 };
 use tonic::Code;
 
@@ -25,9 +25,14 @@ pub fn over_limit(what: &str, limit: u64, actual: u64) -> Failure {
 
 /// There is no such table.
 pub fn unknown_table(table: &str) -> Failure {
-    let message =
-        format!("there is no table {table:?}: `trilith table create {table}` makes one, `trilith table list` shows all");
-    Failure::new(Code::NotFound, message, Some(Detail::UnknownTable(UnknownTable { table: table.to_owned() })))
+    let message = format!(
+        "there is no table {table:?}: `trilith table create {table}` makes one, `trilith table list` shows all"
+    );
+    Failure::new(
+        Code::NotFound,
+        message,
+        Some(Detail::UnknownTable(UnknownTable { table: table.to_owned() })),
+    )
 }
 
 /// An atomic operation reaches over slots.
@@ -48,7 +53,11 @@ pub fn disk_nearly_full(free_percent: u8) -> Failure {
         "writes are refused: less than {free_percent} % of this node's disk is free; delete data, enlarge the disk \
          or add nodes (reads and deletes go on)"
     );
-    Failure::new(Code::ResourceExhausted, message, Some(Detail::RetryAfter(RetryAfter { milliseconds: 5_000 })))
+    Failure::new(
+        Code::ResourceExhausted,
+        message,
+        Some(Detail::RetryAfter(RetryAfter { milliseconds: 5_000 })),
+    )
 }
 
 /// It may have been done, or may yet be, or not.
@@ -75,7 +84,8 @@ pub fn wrong_epoch(detail: WrongEpoch) -> Failure {
 
 /// The deadline passed and nothing was done.
 pub fn no_leader_in_time(partition: PartitionId) -> Failure {
-    let message = format!("partition {partition} had no leader that could be reached in time; nothing was done");
+    let message =
+        format!("partition {partition} had no leader that could be reached in time; nothing was done");
     retry_after(message, 200)
 }
 

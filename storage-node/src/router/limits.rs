@@ -1,8 +1,8 @@
 //! What is refused for its size or shape, before anything is done.
 
 use placement::Slot;
-use proto::v1::{BatchRequest, Failure, Operation, TxnRequest, operation::Operation as Kind};
 use prost::Message;
+use proto::v1::{BatchRequest, Failure, Operation, TxnRequest, operation::Operation as Kind};
 
 use super::failure;
 use crate::partition::operations::{key_of, keys_of};
@@ -40,7 +40,11 @@ impl Limits {
             return Err(failure::invalid("a key must not be empty"));
         }
         if key.len() > self.key_bytes {
-            return Err(failure::over_limit("length of the key in bytes", self.key_bytes as u64, key.len() as u64));
+            return Err(failure::over_limit(
+                "length of the key in bytes",
+                self.key_bytes as u64,
+                key.len() as u64,
+            ));
         }
         Ok(())
     }
@@ -85,7 +89,11 @@ impl Limits {
             return Err(failure::over_limit("number of operations", limit, actual));
         }
         if bytes > self.batch_bytes {
-            return Err(failure::over_limit("size of the batch in bytes", self.batch_bytes as u64, bytes as u64));
+            return Err(failure::over_limit(
+                "size of the batch in bytes",
+                self.batch_bytes as u64,
+                bytes as u64,
+            ));
         }
         for (at, operation) in operations.iter().enumerate() {
             match &operation.operation {

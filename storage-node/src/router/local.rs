@@ -7,16 +7,16 @@ use futures::future::BoxFuture;
 use placement::NodeId;
 use prost::Message;
 use proto::v1::{
-    ExistsResponse, Failure, GetResponse, Operation, ScanPage, ScanPageRequest, command::Command, error_detail::Detail,
-    operation::Operation as Kind, result::Result as Outcome,
+    ExistsResponse, Failure, GetResponse, Operation, ScanPage, ScanPageRequest, command::Command,
+    error_detail::Detail, operation::Operation as Kind, result::Result as Outcome,
 };
 use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::failure;
 use super::operations::{is_write, too_late};
-use crate::partition::read::{read_key, scan_page};
 use crate::partition::Answer;
+use crate::partition::read::{read_key, scan_page};
 use crate::raft::{Ending, Group, GroupError};
 use crate::seams::threads;
 use crate::storage::item::StoredItem;
@@ -53,7 +53,11 @@ type Done = BoxFuture<'static, Result<Outcome, LocalError>>;
 
 /// Begins an operation on a group: a write is in its queue when this returns.
 pub fn begin(group: &Arc<Group>, kind: Kind, admission: &Admission, deadline: Instant) -> Done {
-    if is_write(&kind) { begin_write(group, kind, admission, deadline) } else { begin_read(group, kind, deadline) }
+    if is_write(&kind) {
+        begin_write(group, kind, admission, deadline)
+    } else {
+        begin_read(group, kind, deadline)
+    }
 }
 
 fn begin_write(group: &Arc<Group>, kind: Kind, admission: &Admission, deadline: Instant) -> Done {
@@ -130,7 +134,11 @@ async fn read_item(group: &Group, key: &[u8], stale: bool) -> Result<(Option<Sto
 }
 
 /// One partition's part of a page of a scan.
-pub async fn scan(group: &Arc<Group>, request: ScanPageRequest, deadline: Instant) -> Result<ScanPage, LocalError> {
+pub async fn scan(
+    group: &Arc<Group>,
+    request: ScanPageRequest,
+    deadline: Instant,
+) -> Result<ScanPage, LocalError> {
     let descriptor = group.applied().descriptor().ok_or(LocalError::WrongEpoch)?;
     let mut clock_ms = group.applied().progress().clock_ms;
     if !request.stale {

@@ -201,7 +201,10 @@ impl Router {
                     let kind = with_retry(kind, batch.retry.as_ref(), at);
                     self.begin_prepared(context, Prepared { table: table.clone(), kind })
                 }
-                None => std::future::ready(Err(failure::invalid("an operation is none that this node knows"))).boxed(),
+                None => {
+                    std::future::ready(Err(failure::invalid("an operation is none that this node knows")))
+                        .boxed()
+                }
             };
             begun.map(|outcome| OperationResult { result: Some(outcome.unwrap_or_else(Outcome::Failure)) })
         });
@@ -209,12 +212,19 @@ impl Router {
         async move { Outcome::Batch(BatchResponse { results: join_all(parts).await, applied: true }) }
     }
 
-    fn begin_prepared(self: &Arc<Self>, context: &Context, prepared: Prepared) -> BoxFuture<'static, Result<Outcome, Failure>> {
-        let Some(key) = crate::partition::operations::keys_of(&prepared.kind).first().map(|key| (*key).clone()) else {
+    fn begin_prepared(
+        self: &Arc<Self>,
+        context: &Context,
+        prepared: Prepared,
+    ) -> BoxFuture<'static, Result<Outcome, Failure>> {
+        let Some(key) =
+            crate::partition::operations::keys_of(&prepared.kind).first().map(|key| (*key).clone())
+        else {
             return std::future::ready(Err(failure::invalid("an operation without a key"))).boxed();
         };
         let map = self.map();
-        let first = map.route(&prepared.table, &key).map(|partition| (partition.id, self.target(partition, 0)));
+        let first =
+            map.route(&prepared.table, &key).map(|partition| (partition.id, self.target(partition, 0)));
         let (router, context) = (Arc::clone(self), context.clone());
         // Only the first attempt is begun at once.
         let begun = match first {
@@ -293,7 +303,13 @@ impl Router {
         }
     }
 
-    fn attempt(self: &Arc<Self>, context: &Context, partition: PartitionId, target: Target, kind: Kind) -> BoxFuture<'static, Attempt> {
+    fn attempt(
+        self: &Arc<Self>,
+        context: &Context,
+        partition: PartitionId,
+        target: Target,
+        kind: Kind,
+    ) -> BoxFuture<'static, Attempt> {
         match target {
             Target::Nowhere => std::future::ready(Attempt::Again(None)).boxed(),
             Target::Here(group) => {
@@ -316,7 +332,12 @@ impl Router {
         };
         let patience = if writes { context.left() } else { context.left().min(READ_PATIENCE) };
         let timeout_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        let request = ForwardRequest { operation: Some(operation), timeout_ms, partition: partition.0, ..ForwardRequest::default() };
+        let request = ForwardRequest {
+            operation: Some(operation),
+            timeout_ms,
+            partition: partition.0,
+            ..ForwardRequest::default()
+        };
         match self.parts.peers.forward(node, request).await {
             Ok(answer) => match answer.result.and_then(|result| result.result) {
                 Some(Outcome::Failure(failure)) => from_failure(failure),
@@ -343,7 +364,8 @@ impl Router {
     /// Who leads what, as far as this node knows.
     pub fn leaders(&self) -> Leaders {
         let mut leaders: Leaders = self.hints.lock().iter().map(|(id, node)| (*id, *node)).collect();
-        leaders.extend(self.parts.groups.all().iter().filter_map(|group| Some((group.group, group.leader()?))));
+        leaders
+            .extend(self.parts.groups.all().iter().filter_map(|group| Some((group.group, group.leader()?))));
         leaders
     }
 
@@ -351,13 +373,9 @@ impl Router {
     pub fn newer_map(&self, partition: Option<&Partition>) -> WrongEpoch {
         let map = self.map();
         let leaders = self.hints.lock();
-        let entry = |partition: &Partition| {
-            convert::partition_entry(partition, leaders.get(&partition.id).copied())
-        };
-        WrongEpoch {
-            partitions: partition.into_iter().map(entry).collect(),
-            map_revision: map.revision().0,
-        }
+        let entry =
+            |partition: &Partition| convert::partition_entry(partition, leaders.get(&partition.id).copied());
+        WrongEpoch { partitions: partition.into_iter().map(entry).collect(), map_revision: map.revision().0 }
     }
 
     /// Does what another node forwarded; never passes it on.
@@ -436,7 +454,10 @@ fn has_put(kind: &Kind) -> bool {
 /// carry.
 fn settle(kind: &mut Kind, table: &Table) {
     let inner = |operations: &mut Vec<Operation>| {
-        operations.iter_mut().filter_map(|operation| operation.operation.as_mut()).for_each(|kind| settle(kind, table));
+        operations
+            .iter_mut()
+            .filter_map(|operation| operation.operation.as_mut())
+            .for_each(|kind| settle(kind, table));
     };
     match kind {
         Kind::Put(put) => {

@@ -8,12 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use placement::{NodeId, Partition, PartitionId, Table};
-use proto::v1::{Failure, ForwardRequest, Item, ScanPage, ScanPageRequest, ScanRequest, ScanResponse, error_detail::Detail};
+use proto::v1::{
+    Failure, ForwardRequest, Item, ScanPage, ScanPageRequest, ScanRequest, ScanResponse, error_detail::Detail,
+};
 
+use super::cursor;
 use super::failure;
 use super::local::{self, LocalError};
 use super::operations::{Context, Router, too_late};
-use super::cursor;
 use crate::seams::{clock, runtime};
 
 /// Partitions that are asked at once.
@@ -40,7 +42,11 @@ struct Bounds {
 
 impl Router {
     /// One page of a scan: at most as many items as are asked for and as a page may hold.
-    pub async fn scan_page(self: &Arc<Self>, context: &Context, request: &ScanRequest) -> Result<ScanResponse, Failure> {
+    pub async fn scan_page(
+        self: &Arc<Self>,
+        context: &Context,
+        request: &ScanRequest,
+    ) -> Result<ScanResponse, Failure> {
         let table = self.table(&request.table)?;
         for key in [&request.start, &request.end, &request.prefix] {
             if !key.is_empty() {
@@ -193,8 +199,11 @@ impl Router {
         tried: usize,
     ) -> Result<ScanPage, LocalError> {
         let known = told.or_else(|| self.leaders_hint(partition.id)).filter(|_| tried % 3 != 2);
-        let others: Vec<_> = partition.voters().map(|replica| replica.node).filter(|node| *node != self.parts.node).collect();
-        let node = known.filter(|node| *node != self.parts.node).or_else(|| others.get(tried % others.len().max(1)).copied());
+        let others: Vec<_> =
+            partition.voters().map(|replica| replica.node).filter(|node| *node != self.parts.node).collect();
+        let node = known
+            .filter(|node| *node != self.parts.node)
+            .or_else(|| others.get(tried % others.len().max(1)).copied());
         let Some(node) = node else { return Err(LocalError::NotNow) };
         let patience = context.left().min(PATIENCE);
         let request = ForwardRequest {
@@ -203,12 +212,18 @@ impl Router {
             partition: partition.id.0,
             ..ForwardRequest::default()
         };
-        let Ok(answer) = self.parts.peers.forward(node, request).await else { return Err(LocalError::NotNow) };
-        let Some(page) = answer.scan else { return Err(LocalError::Failed(failure::internal("a scan had no page"))) };
+        let Ok(answer) = self.parts.peers.forward(node, request).await else {
+            return Err(LocalError::NotNow);
+        };
+        let Some(page) = answer.scan else {
+            return Err(LocalError::Failed(failure::internal("a scan had no page")));
+        };
         match page.failure {
             None => Ok(page),
             Some(failure) => Err(match failure.reason() {
-                Some(Detail::NotLeader(other)) => LocalError::NotLeader(NodeId::from_bytes(&other.leader_node)),
+                Some(Detail::NotLeader(other)) => {
+                    LocalError::NotLeader(NodeId::from_bytes(&other.leader_node))
+                }
                 Some(Detail::WrongEpoch(_)) => LocalError::WrongEpoch,
                 _ => LocalError::Failed(failure),
             }),
@@ -310,7 +325,10 @@ mod tests {
         };
         let narrowed = |start, end, prefix| {
             let bounds = bounds_of(&request(start, end, prefix));
-            (String::from_utf8(bounds.start.to_vec()).unwrap(), String::from_utf8(bounds.end.to_vec()).unwrap())
+            (
+                String::from_utf8(bounds.start.to_vec()).unwrap(),
+                String::from_utf8(bounds.end.to_vec()).unwrap(),
+            )
         };
         assert_eq!(narrowed("", "", "k"), ("k".into(), "l".into()));
         assert_eq!(narrowed("k5", "", "k"), ("k5".into(), "l".into()));

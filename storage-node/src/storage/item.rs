@@ -95,7 +95,12 @@ mod tests {
     use super::*;
 
     fn item() -> StoredItem {
-        StoredItem { version: 3, deadline_ms: 9, content: ContentKind::Json, value: Bytes::from_static(b"{}") }
+        StoredItem {
+            version: 3,
+            deadline_ms: 9,
+            content: ContentKind::Json,
+            value: Bytes::from_static(b"{}"),
+        }
     }
 
     #[test]

@@ -210,10 +210,18 @@ mod tests {
         let inside = |range: &KeyRange, key: &[u8]| &range.start[..] <= key && key < &range.end[..];
         let buckets = BucketRange { first: Bucket(2), last: Bucket(3) };
         let data = data_of(TABLE, buckets);
-        assert!(inside(&data, &item(TABLE, Bucket(2), b"")) && inside(&data, &expiry(TABLE, Bucket(3), 1, b"")));
-        assert!(!inside(&data, &item(TABLE, Bucket(4), b"")) && !inside(&data, &item(TABLE, Bucket(1), &[255; 9])));
+        assert!(
+            inside(&data, &item(TABLE, Bucket(2), b"")) && inside(&data, &expiry(TABLE, Bucket(3), 1, b""))
+        );
+        assert!(
+            !inside(&data, &item(TABLE, Bucket(4), b""))
+                && !inside(&data, &item(TABLE, Bucket(1), &[255; 9]))
+        );
         let due = due_by(TABLE, BUCKET, 10);
-        assert!(inside(&due, &expiry(TABLE, BUCKET, 10, &[255; 9])) && !inside(&due, &expiry(TABLE, BUCKET, 11, b"")));
+        assert!(
+            inside(&due, &expiry(TABLE, BUCKET, 10, &[255; 9]))
+                && !inside(&due, &expiry(TABLE, BUCKET, 11, b""))
+        );
         let records = records_of(PartitionId(9));
         assert!(inside(&records, &session(PartitionId(9), &[255; 16])));
         assert!(!inside(&records, &group_record(PartitionId(10), GroupRecord::Progress)));

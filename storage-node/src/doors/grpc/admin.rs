@@ -10,13 +10,13 @@ use placement::ClusterId;
 use prost::Message;
 use proto::v1::admin_server::Admin;
 use proto::v1::{
-    AlterTableRequest, AlterTableResponse, CanRestartResponse, CancelMoveRequest, CancelMoveResponse, CreateTableRequest,
-    CreateTableResponse, DescribeTableRequest, DescribeTableResponse, DropTableRequest, DropTableResponse, InitRequest,
-    InitResponse, JoinRequest, JoinResponse, ListMovesRequest, ListMovesResponse, ListNodesRequest, ListNodesResponse,
-    ListPartitionsRequest, ListPartitionsResponse, ListTablesRequest, ListTablesResponse, MapRequest, MapResponse,
-    NodeRequest, NodeResponse, PlanRebalanceRequest, PlanRebalanceResponse, SetClusterVersionRequest,
-    SetClusterVersionResponse, StartMovesRequest, StartMovesResponse, StatusRequest, StatusResponse,
-    TransferLeadersResponse,
+    AlterTableRequest, AlterTableResponse, CanRestartResponse, CancelMoveRequest, CancelMoveResponse,
+    CreateTableRequest, CreateTableResponse, DescribeTableRequest, DescribeTableResponse, DropTableRequest,
+    DropTableResponse, InitRequest, InitResponse, JoinRequest, JoinResponse, ListMovesRequest,
+    ListMovesResponse, ListNodesRequest, ListNodesResponse, ListPartitionsRequest, ListPartitionsResponse,
+    ListTablesRequest, ListTablesResponse, MapRequest, MapResponse, NodeRequest, NodeResponse,
+    PlanRebalanceRequest, PlanRebalanceResponse, SetClusterVersionRequest, SetClusterVersionResponse,
+    StartMovesRequest, StartMovesResponse, StatusRequest, StatusResponse, TransferLeadersResponse,
 };
 use tonic::{Code, Request, Response, Status};
 
@@ -60,9 +60,10 @@ impl Admin for AdminDoor {
         let asked = &request.get_ref().cluster;
         let cluster = match asked.is_empty() {
             true => None,
-            false => Some(ClusterId::from_bytes(asked).ok_or_else(|| {
-                status(failure::invalid("a cluster id is a UUID: 16 bytes"))
-            })?),
+            false => Some(
+                ClusterId::from_bytes(asked)
+                    .ok_or_else(|| status(failure::invalid("a cluster id is a UUID: 16 bytes")))?,
+            ),
         };
         self.node.init(cluster).await.map(Response::new).map_err(status)
     }
@@ -116,7 +117,10 @@ impl Admin for AdminDoor {
         Ok(Response::new(first.chain(changes).take_until(stop.cancelled_owned()).boxed()))
     }
 
-    async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
+    async fn list_nodes(
+        &self,
+        request: Request<ListNodesRequest>,
+    ) -> Result<Response<ListNodesResponse>, Status> {
         self.ask("ListNodes", request).await
     }
 
@@ -132,15 +136,24 @@ impl Admin for AdminDoor {
         Ok(answer)
     }
 
-    async fn alter_table(&self, request: Request<AlterTableRequest>) -> Result<Response<AlterTableResponse>, Status> {
+    async fn alter_table(
+        &self,
+        request: Request<AlterTableRequest>,
+    ) -> Result<Response<AlterTableResponse>, Status> {
         self.ask("AlterTable", request).await
     }
 
-    async fn drop_table(&self, request: Request<DropTableRequest>) -> Result<Response<DropTableResponse>, Status> {
+    async fn drop_table(
+        &self,
+        request: Request<DropTableRequest>,
+    ) -> Result<Response<DropTableResponse>, Status> {
         self.ask("DropTable", request).await
     }
 
-    async fn list_tables(&self, request: Request<ListTablesRequest>) -> Result<Response<ListTablesResponse>, Status> {
+    async fn list_tables(
+        &self,
+        request: Request<ListTablesRequest>,
+    ) -> Result<Response<ListTablesResponse>, Status> {
         self.ask("ListTables", request).await
     }
 
@@ -165,15 +178,24 @@ impl Admin for AdminDoor {
         self.ask("PlanRebalance", request).await
     }
 
-    async fn start_moves(&self, request: Request<StartMovesRequest>) -> Result<Response<StartMovesResponse>, Status> {
+    async fn start_moves(
+        &self,
+        request: Request<StartMovesRequest>,
+    ) -> Result<Response<StartMovesResponse>, Status> {
         self.ask("StartMoves", request).await
     }
 
-    async fn list_moves(&self, request: Request<ListMovesRequest>) -> Result<Response<ListMovesResponse>, Status> {
+    async fn list_moves(
+        &self,
+        request: Request<ListMovesRequest>,
+    ) -> Result<Response<ListMovesResponse>, Status> {
         self.ask("ListMoves", request).await
     }
 
-    async fn cancel_move(&self, request: Request<CancelMoveRequest>) -> Result<Response<CancelMoveResponse>, Status> {
+    async fn cancel_move(
+        &self,
+        request: Request<CancelMoveRequest>,
+    ) -> Result<Response<CancelMoveResponse>, Status> {
         self.ask("CancelMove", request).await
     }
 
@@ -189,7 +211,10 @@ impl Admin for AdminDoor {
         self.ask("RemoveNode", request).await
     }
 
-    async fn can_restart(&self, request: Request<NodeRequest>) -> Result<Response<CanRestartResponse>, Status> {
+    async fn can_restart(
+        &self,
+        request: Request<NodeRequest>,
+    ) -> Result<Response<CanRestartResponse>, Status> {
         self.ask("CanRestart", request).await
     }
 
@@ -200,7 +225,10 @@ impl Admin for AdminDoor {
         let member = self.node.member().map_err(status)?;
         let asked = request.into_inner().node;
         let (node, address) = member.find_node(&asked).ok_or_else(|| {
-            Status::new(Code::NotFound, format!("there is no node {asked:?}: `trilith cluster nodes` shows all"))
+            Status::new(
+                Code::NotFound,
+                format!("there is no node {asked:?}: `trilith cluster nodes` shows all"),
+            )
         })?;
         if node == member.node {
             let (transferred, left) = member.groups.hand_over_all(&HashSet::new(), HAND_OVER).await;

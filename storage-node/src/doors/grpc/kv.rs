@@ -6,9 +6,9 @@ use std::sync::Arc;
 use futures::stream::{self, Stream, StreamExt};
 use proto::v1::kv_server::Kv;
 use proto::v1::{
-    BatchRequest, BatchResponse, DeleteRequest, DeleteResponse, ExistsRequest, ExistsResponse, Failure, GetRequest,
-    GetResponse, PutRequest, PutResponse, ScanRequest, ScanResponse, StreamRequest, StreamResponse, TxnRequest, TxnResponse,
-    operation::Operation as Kind, result::Result as Outcome,
+    BatchRequest, BatchResponse, DeleteRequest, DeleteResponse, ExistsRequest, ExistsResponse, Failure,
+    GetRequest, GetResponse, PutRequest, PutResponse, ScanRequest, ScanResponse, StreamRequest,
+    StreamResponse, TxnRequest, TxnResponse, operation::Operation as Kind, result::Result as Outcome,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -38,7 +38,8 @@ impl KvDoor {
         let context = context_of(metadata);
         let member = self.node.member().map_err(status)?;
         let outcome = member.router.run(&context, kind).await.map_err(status)?;
-        let picked = pick(outcome).ok_or_else(|| status(failure::internal("an operation had another's result")))?;
+        let picked =
+            pick(outcome).ok_or_else(|| status(failure::internal("an operation had another's result")))?;
         Ok(Response::new(picked))
     }
 }

@@ -64,11 +64,17 @@ impl Peer for PeerDoor {
         Ok(answers.map(|frames| -> Frames { Box::pin(frames) }))
     }
 
-    async fn snapshot(&self, request: Request<Streaming<SnapshotPiece>>) -> Result<Response<SnapshotAnswer>, Status> {
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<SnapshotPiece>>,
+    ) -> Result<Response<SnapshotAnswer>, Status> {
         self.member()?.inbound.snapshot(request).await
     }
 
-    async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
+    async fn register(
+        &self,
+        request: Request<RegisterRequest>,
+    ) -> Result<Response<RegisterResponse>, Status> {
         self.member()?.service.register(request.into_inner()).await.map(Response::new).map_err(status)
     }
 
@@ -130,7 +136,10 @@ impl Peer for PeerDoor {
         let request = request.into_inner();
         let Some(group) = member.groups.get(PartitionId(request.group)) else {
             let refused = "this node holds no replica of the partition".to_owned();
-            return Ok(Response::new(ChangeReplicasResponse { refused, ..ChangeReplicasResponse::default() }));
+            return Ok(Response::new(ChangeReplicasResponse {
+                refused,
+                ..ChangeReplicasResponse::default()
+            }));
         };
         Ok(Response::new(driver::change_replicas(&group, request).await))
     }
@@ -139,11 +148,15 @@ impl Peer for PeerDoor {
         &self,
         request: Request<GroupStatusRequest>,
     ) -> Result<Response<GroupStatusResponse>, Status> {
-        let group = self.member()?.groups.get(PartitionId(request.into_inner().group)).map(|group| group.report());
+        let group =
+            self.member()?.groups.get(PartitionId(request.into_inner().group)).map(|group| group.report());
         Ok(Response::new(GroupStatusResponse { absent: group.is_none(), group }))
     }
 
-    async fn meta_call(&self, request: Request<MetaCallRequest>) -> Result<Response<MetaCallResponse>, Status> {
+    async fn meta_call(
+        &self,
+        request: Request<MetaCallRequest>,
+    ) -> Result<Response<MetaCallResponse>, Status> {
         let context = context_of(request.metadata());
         let request = request.into_inner();
         let member = self.member_of(&request.cluster)?;

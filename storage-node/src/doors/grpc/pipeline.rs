@@ -13,11 +13,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, Stream, StreamExt};
-use proto::v1::{
-    Failure, Operation, Result as OperationResult, StreamRequest, StreamResponse, operation::Operation as Kind,
-    result::Result as Outcome,
-};
 use prost::Message;
+use proto::v1::{
+    Failure, Operation, Result as OperationResult, StreamRequest, StreamResponse,
+    operation::Operation as Kind, result::Result as Outcome,
+};
 use tonic::{Code, Status};
 
 use crate::partition::operations::keys_of;
@@ -89,7 +89,8 @@ where
         while self.running.len() < IN_FLIGHT {
             let Some(operation) = self.arrived.pop_front() else { return };
             let Some(kind) = operation.operation else {
-                let failure = Failure::new(Code::InvalidArgument, "this node does not know the operation", None);
+                let failure =
+                    Failure::new(Code::InvalidArgument, "this node does not know the operation", None);
                 let result = OperationResult { result: Some(Outcome::Failure(failure)) };
                 self.running.push_back(Box::pin(std::future::ready(result)));
                 self.held.push_back(Held { keys: Vec::new(), writes: false });
@@ -97,7 +98,8 @@ where
             };
             let writes = is_write(&kind);
             let keys: Vec<Bytes> = keys_of(&kind).into_iter().cloned().collect();
-            let in_the_way = keys.iter().filter_map(|key| self.used.get(key)).any(|used| used.writers > 0 || writes);
+            let in_the_way =
+                keys.iter().filter_map(|key| self.used.get(key)).any(|used| used.writers > 0 || writes);
             if in_the_way {
                 self.arrived.push_front(Operation { operation: Some(kind) });
                 return;
@@ -148,7 +150,9 @@ where
                         continue;
                     }
                 }
-                Poll::Ready(None) if results.is_empty() && this.arrived.is_empty() && this.input.is_none() => {
+                Poll::Ready(None)
+                    if results.is_empty() && this.arrived.is_empty() && this.input.is_none() =>
+                {
                     return Poll::Ready(this.broken.take().map(Err));
                 }
                 Poll::Ready(None) | Poll::Pending => {}

@@ -10,9 +10,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes};
 use parking_lot::RwLock;
 
-use super::{
-    Change, Changes, PinnedState, StateEngine, StateError, StateIterator, StateResult, StateView,
-};
+use super::{Change, Changes, PinnedState, StateEngine, StateError, StateIterator, StateResult, StateView};
 use crate::storage::keys::KeyRange;
 
 type Tree = BTreeMap<Bytes, Bytes>;

@@ -77,7 +77,9 @@ pub enum StateError {
         why: String,
     },
     /// Written by a newer program.
-    #[error("the state database in {path} has format {found}; this program knows format {known}: run a newer one")]
+    #[error(
+        "the state database in {path} has format {found}; this program knows format {known}: run a newer one"
+    )]
     Format {
         /// Where it is.
         path: PathBuf,
@@ -87,7 +89,9 @@ pub enum StateError {
         known: u8,
     },
     /// A record is not what it should be.
-    #[error("{what} in the state database is damaged: {why}; restore this node from its peers: drain and remove it, then join with an empty folder")]
+    #[error(
+        "{what} in the state database is damaged: {why}; restore this node from its peers: drain and remove it, then join with an empty folder"
+    )]
     Damaged {
         /// Which record.
         what: String,

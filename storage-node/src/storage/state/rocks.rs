@@ -11,9 +11,7 @@ use rocksdb::{
 };
 use self_cell::self_cell;
 
-use super::{
-    Change, Changes, PinnedState, StateEngine, StateError, StateIterator, StateResult, StateView,
-};
+use super::{Change, Changes, PinnedState, StateEngine, StateError, StateIterator, StateResult, StateView};
 use crate::storage::keys::{self, KeyRange};
 
 const FORMAT: u8 = 1;
@@ -155,7 +153,10 @@ impl StateEngine for RocksState {
     fn get_flushed(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
         let mut options = ReadOptions::default();
         options.set_read_tier(rocksdb::ReadTier::Persisted);
-        self.db.get_opt(key, &options).map(|found| found.map(Bytes::from)).map_err(self.failed("cannot be read"))
+        self.db
+            .get_opt(key, &options)
+            .map(|found| found.map(Bytes::from))
+            .map_err(self.failed("cannot be read"))
     }
 
     fn pin(&self) -> Arc<dyn PinnedState> {
@@ -224,7 +225,9 @@ impl fmt::Debug for RocksPinned {
 
 impl StateView for RocksPinned {
     fn get(&self, key: &[u8]) -> StateResult<Option<Bytes>> {
-        let found = self.snapshot.with_dependent(|_, snapshot| snapshot.get_pinned(key).map(|found| found.map(|value| Bytes::copy_from_slice(&value))));
+        let found = self.snapshot.with_dependent(|_, snapshot| {
+            snapshot.get_pinned(key).map(|found| found.map(|value| Bytes::copy_from_slice(&value)))
+        });
         found.map_err(|why| failed_at(&self.path, "cannot be read", why))
     }
 
