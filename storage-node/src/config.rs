@@ -127,6 +127,8 @@ pub struct Timing {
     pub election_timeout_min: Duration,
     /// The longest such silence.
     pub election_timeout_max: Duration,
+    /// A partition that nobody used for so long sleeps.
+    pub sleep_after: Duration,
 }
 
 /// What is refused for its size.
@@ -276,6 +278,7 @@ impl From<&NodeConfig> for Settings {
             heartbeat_interval: Some(config.timing.heartbeat_interval.into()),
             election_timeout_min: Some(config.timing.election_timeout_min.into()),
             election_timeout_max: Some(config.timing.election_timeout_max.into()),
+            sleep_after: Some(config.timing.sleep_after.into()),
             max_key_bytes: size(config.limits.max_key_bytes),
             max_value_bytes: size(config.limits.max_value_bytes),
             max_batch_operations: count(config.limits.max_batch_operations),

@@ -46,6 +46,9 @@ fn start() -> anyhow::Result<()> {
     };
     logging::start(&config.logging)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // In turn, not the one that was woken last first: whoever writes to a peer or to the log
+    // then finds what all the others had to say, and one frame or sync serves them all.
+    runtime.disable_lifo_slot();
     if config.worker_threads > 0 {
         runtime.worker_threads(config.worker_threads.into());
     }
@@ -106,12 +109,12 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     ];
 
     let removed = asked_to_end(&node, ends_with_parent).await?;
-    // Leadership goes while the doors are still open, so that nobody is refused.
-    node.stop().await;
+    reporter.set_not_serving::<KvServer<KvDoor>>().await;
+    reporter.set_not_serving::<AdminServer<AdminDoor>>().await;
+    node.leave().await;
     stop.cancel();
-    for door in doors {
-        let _ = tokio::time::timeout(LAST_ANSWERS, door).await;
-    }
+    let _ = tokio::time::timeout(LAST_ANSWERS, futures::future::join_all(doors)).await;
+    node.stop().await;
     if removed {
         node.retire()?;
     }
@@ -146,18 +149,20 @@ fn limited_admin(node: &Arc<Node>) -> AdminServer<AdminDoor> {
 async fn asked_to_end(node: &Arc<Node>, with_parent: bool) -> anyhow::Result<bool> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let parent_ended = async {
-        if with_parent {
-            threads::blocking(|| std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).is_ok())
-                .await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
+    let parent = CancellationToken::new();
+    let parent_ended = parent.clone();
+    if with_parent {
+        // A thread that nobody waits for: the parent may well outlive this process, and a read
+        // cannot be called off.
+        threads::spawn("parent", move || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            parent_ended.cancel();
+        })?;
+    }
     tokio::select! {
         _ = interrupt.recv() => tracing::info!("interrupted: ending"),
         _ = terminate.recv() => tracing::info!("terminated: ending"),
-        () = parent_ended => tracing::info!("who started this node has ended: ending"),
+        () = parent.cancelled() => tracing::info!("who started this node has ended: ending"),
         () = node.removed.cancelled() => {
             tracing::warn!("the cluster has removed this node: ending");
             return Ok(true);

@@ -96,7 +96,10 @@ impl Node {
         });
         match node.folder.identity()? {
             Some(identity) if identity.cluster.is_some() => {
-                node.become_member(&identity).await?;
+                let member = node.become_member(&identity).await?;
+                if identity.founding {
+                    node.go_on_founding(member);
+                }
             }
             _ => node.join_as_configured(),
         }
@@ -132,10 +135,15 @@ impl Node {
     }
 
     /// Creates a cluster with this node as its first. Asked again for the same one, it only
-    /// says so.
+    /// says so, or goes on where it was interrupted.
     pub async fn init(self: &Arc<Self>, wanted: Option<ClusterId>) -> Result<InitResponse, Failure> {
         let _becoming = self.becoming.lock().await;
+        let founding = self.founding()?;
         if let Ok(member) = self.member() {
+            if founding.is_some() && wanted.is_none_or(|wanted| wanted == member.cluster) {
+                self.begin_cluster(&member).await?;
+                return Ok(init_response(&member, false));
+            }
             if wanted.is_some_and(|wanted| wanted == member.cluster) {
                 return Ok(init_response(&member, true));
             }
@@ -147,9 +155,13 @@ impl Node {
             let detail = proto::v1::error_detail::Detail::AlreadyExists(detail);
             return Err(Failure::new(Code::AlreadyExists, message, Some(detail)));
         }
-        let cluster = wanted.unwrap_or_else(|| ClusterId(Uuid::new_v4()));
-        // A crash before the meta group has its first record leaves an identity with which
-        // the next start and `init` with the same id go on.
+        if let Some((begun, wanted)) = founding.zip(wanted).filter(|(begun, wanted)| begun != wanted) {
+            let message = format!("this node is creating cluster {begun} already, not {wanted}");
+            return Err(Failure::new(Code::FailedPrecondition, message, None));
+        }
+        let cluster = wanted.or(founding).unwrap_or_else(|| ClusterId(Uuid::new_v4()));
+        // A crash before the meta group has its first record leaves an identity that says so,
+        // and the next start goes on.
         let identity = self.new_identity(Some(cluster))?;
         let member =
             self.become_member(&identity).await.map_err(|error| failure::internal(error.to_string()))?;
@@ -161,11 +173,39 @@ impl Node {
         let folder_failed = |error: FolderError| failure::internal(error.to_string());
         let known = self.folder.identity().map_err(folder_failed)?;
         let node = known.map_or_else(|| NodeId(Uuid::new_v4()), |identity| identity.node);
-        let identity = Identity { node, cluster, known: Vec::new() };
+        let identity = Identity { node, cluster, known: Vec::new(), founding: cluster.is_some() };
         self.folder.write_identity(&identity).map_err(folder_failed)?;
         Ok(identity)
     }
 
+    /// The cluster that this node was told to create and may not have created yet.
+    fn founding(&self) -> Result<Option<ClusterId>, Failure> {
+        let known = self.folder.identity().map_err(|error| failure::internal(error.to_string()))?;
+        Ok(known.filter(|identity| identity.founding).and_then(|identity| identity.cluster))
+    }
+
+    /// Creates the cluster in whose creation this node was interrupted.
+    fn go_on_founding(self: &Arc<Self>, member: Arc<Member>) {
+        let node = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            loop {
+                let begun = {
+                    let _becoming = node.becoming.lock().await;
+                    node.begin_cluster(&member).await
+                };
+                match begun {
+                    Ok(()) => return,
+                    // Others have joined meanwhile, so it was created.
+                    Err(_) if matches!(node.founding(), Ok(None)) => return,
+                    Err(refused) => tracing::warn!(why = refused.message, "the cluster is not created yet"),
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        });
+        self.tasks.lock().push(task);
+    }
+
+    /// Makes the meta group and its first record. Every step may have been done before.
     async fn begin_cluster(&self, member: &Arc<Member>) -> Result<(), Failure> {
         let meta = member
             .groups
@@ -186,11 +226,16 @@ impl Node {
             meta.wait_for_leader(Duration::from_secs(1)).await;
             let command = MetaCommand { command: Some(Command::InitCluster(command.clone())) };
             match member.meta.propose(command).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => return self.note_founded(),
                 Err(refused) if clock::now() > deadline => return Err(refused),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
+    }
+
+    fn note_founded(&self) -> Result<(), Failure> {
+        let failed = |error: FolderError| failure::internal(error.to_string());
+        self.folder.change_identity(|identity| identity.founding = false).map_err(failed)
     }
 
     /// Joins the cluster that a node belongs to, by that node's gRPC address.
@@ -249,13 +294,18 @@ impl Node {
         self.tasks.lock().push(task);
     }
 
-    /// Hands leadership over, then ends everything in order.
-    pub async fn stop(&self) {
+    /// Makes itself dispensable while its doors are still open: it is not ready any more, hands
+    /// leadership over, then refuses what comes, finishes what is under way and ends streams.
+    pub async fn leave(&self) {
         self.tasks.lock().drain(..).for_each(|task| task.abort());
         if let Ok(member) = self.member() {
-            let (handed, left) =
-                member.groups.hand_over_all(&std::collections::HashSet::new(), HAND_OVER).await;
-            tracing::info!(handed, left, "leadership was handed over");
+            member.leave(HAND_OVER).await;
+        }
+    }
+
+    /// Ends everything in order, once the doors are closed.
+    pub async fn stop(&self) {
+        if let Ok(member) = self.member() {
             member.stop().await;
         }
     }

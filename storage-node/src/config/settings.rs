@@ -76,6 +76,10 @@ pub struct Settings {
     /// a restarted node keeps out of elections.
     #[arg(long, env = "TRILITH_ELECTION_TIMEOUT_MAX", value_name = "TIME", help_heading = "Timing")]
     pub election_timeout_max: Option<TimeSpan>,
+    /// A partition that nobody has used for so long sleeps: it sends no heartbeats until it
+    /// is used again, or the node that leads it is gone.
+    #[arg(long, env = "TRILITH_SLEEP_AFTER", value_name = "TIME", help_heading = "Timing")]
+    pub sleep_after: Option<TimeSpan>,
 
     /// The longest key.
     #[arg(long, env = "TRILITH_MAX_KEY_BYTES", value_name = "SIZE", help_heading = "Limits")]
@@ -167,6 +171,7 @@ impl Settings {
             heartbeat_interval: Some(TimeSpan::from_millis(250)),
             election_timeout_min: Some(TimeSpan::from_millis(700)),
             election_timeout_max: Some(TimeSpan::from_millis(900)),
+            sleep_after: Some(TimeSpan::from_millis(5_000)),
             max_key_bytes: Some(ByteSize::kib(4)),
             max_value_bytes: Some(ByteSize::mib(8)),
             max_batch_operations: Some(1_000),
@@ -179,8 +184,9 @@ impl Settings {
             write_buffer_bytes: Some(ByteSize::mib(128)),
             snapshot_bytes_per_second: Some(ByteSize::mib(200)),
             log_format: Some(LogFormat::Auto),
-            // openraft tells of every step it takes; its own warnings are what matters here.
-            log_level: Some("info,openraft=warn".to_owned()),
+            // openraft tells of every step it takes, and warns of every question that a peer did
+            // not answer, also where the peer has only not made its replica yet.
+            log_level: Some("info,openraft=error".to_owned()),
             worker_threads: Some(0),
             exit_with_parent: Some(false),
             data: None,
@@ -210,6 +216,7 @@ impl Settings {
             heartbeat_interval: self.heartbeat_interval.or(others.heartbeat_interval),
             election_timeout_min: self.election_timeout_min.or(others.election_timeout_min),
             election_timeout_max: self.election_timeout_max.or(others.election_timeout_max),
+            sleep_after: self.sleep_after.or(others.sleep_after),
             max_key_bytes: self.max_key_bytes.or(others.max_key_bytes),
             max_value_bytes: self.max_value_bytes.or(others.max_value_bytes),
             max_batch_operations: self.max_batch_operations.or(others.max_batch_operations),

@@ -92,7 +92,7 @@ fn every_setting_has_a_flag_a_variable_and_a_name_in_the_file() {
 #[test]
 fn a_printed_configuration_leads_to_the_same_one() {
     let line = "--data /data --port-offset 30 --listen-grpc 0.0.0.0:7400 --join a:7400,b:7410 --zone z --host h \
-                --heartbeat-interval 1s --election-timeout-min 3s --election-timeout-max 5s --max-value-bytes 1MiB \
+                --heartbeat-interval 1s --election-timeout-min 3s --election-timeout-max 5s --sleep-after 7s --max-value-bytes 1MiB \
                 --log-format json --log-level debug --worker-threads 4 --exit-with-parent";
     let printed = match flags(&format!("{line} --print-config")).start(&HERE).unwrap() {
         Start::Print(printed) => printed,
@@ -170,6 +170,7 @@ fn settings_that_cannot_be_are_refused_by_name() {
         ("--election-timeout-min 400ms", "election_timeout_min"),
         ("--election-timeout-max 700ms", "election_timeout_max"),
         ("--heartbeat-interval 1ms", "heartbeat_interval"),
+        ("--sleep-after 900ms", "sleep_after"),
         ("--max-key-bytes 0", "max_key_bytes"),
         ("--max-key-bytes 1MiB", "max_key_bytes"),
         ("--max-batch-bytes 1MiB", "max_batch_bytes"),

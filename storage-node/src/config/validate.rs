@@ -68,7 +68,12 @@ pub fn validate(given: Settings, machine: &dyn Machine) -> Result<NodeConfig, Co
         listen,
         advertise,
         join: required("join", given.join)?,
-        timing: timing(given.heartbeat_interval, given.election_timeout_min, given.election_timeout_max)?,
+        timing: timing(
+            given.heartbeat_interval,
+            given.election_timeout_min,
+            given.election_timeout_max,
+            given.sleep_after,
+        )?,
         limits,
         storage: Storage {
             disk_nearly_full_percent: percent(given.disk_nearly_full_percent)?,
@@ -143,6 +148,7 @@ fn timing(
     heartbeat: Option<TimeSpan>,
     shortest: Option<TimeSpan>,
     longest: Option<TimeSpan>,
+    sleep_after: Option<TimeSpan>,
 ) -> Result<Timing, ConfigError> {
     let heartbeat = required("heartbeat_interval", heartbeat)?;
     let shortest = required("election_timeout_min", shortest)?;
@@ -160,7 +166,13 @@ fn timing(
             format!("{longest} is not more than election_timeout_min, {shortest}: votes would be split");
         return Err(invalid("election_timeout_max", reason));
     }
+    let sleep_after = required("sleep_after", sleep_after)?;
+    if sleep_after <= longest {
+        let reason = format!("{sleep_after} is not more than election_timeout_max, {longest}");
+        return Err(invalid("sleep_after", reason));
+    }
     Ok(Timing {
+        sleep_after: sleep_after.duration(),
         heartbeat_interval: heartbeat.duration(),
         election_timeout_min: shortest.duration(),
         election_timeout_max: longest.duration(),

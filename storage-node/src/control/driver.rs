@@ -22,7 +22,7 @@ use crate::meta::growth::{self, MetaObserved};
 use crate::meta::moves::{self, MovePolicy, Observed, Step};
 use crate::meta::{MetaState, MoveId, MoveRecord, drain};
 use crate::raft::network::connect;
-use crate::raft::{Group, Groups};
+use crate::raft::{Group, GroupError, Groups};
 
 const BUSY: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_millis(500);
@@ -244,22 +244,22 @@ impl Driver {
     }
 }
 
+/// A group without a quorum does not hold up all the others: the step is asked for again.
+async fn in_time(change: impl Future<Output = Result<(), GroupError>>) -> Result<(), String> {
+    match tokio::time::timeout(PATIENCE, change).await {
+        Ok(changed) => changed.map_err(|error| error.to_string()),
+        Err(_) => Err("the change is not committed yet".to_owned()),
+    }
+}
+
 /// Does one step of a move on a group that this node should lead.
 pub async fn change_replicas(group: &Arc<Group>, request: ChangeReplicasRequest) -> ChangeReplicasResponse {
     let done = match request.step {
         Some(Asked::AddLearner(entry)) => match placement::Replica::try_from(&entry) {
-            Ok(replica) => {
-                group.add_learner(replica.id, replica.node).await.map_err(|error| error.to_string())
-            }
+            Ok(replica) => in_time(group.add_learner(replica.id, replica.node)).await,
             Err(error) => Err(error.to_string()),
         },
-        Some(Asked::Voters(voters)) => {
-            let changed = group.set_voters(voters.replicas.into_iter().collect());
-            match tokio::time::timeout(PATIENCE, changed).await {
-                Ok(changed) => changed.map_err(|error| error.to_string()),
-                Err(_) => Err("the change is not committed yet".to_owned()),
-            }
-        }
+        Some(Asked::Voters(voters)) => in_time(group.set_voters(voters.replicas.into_iter().collect())).await,
         Some(Asked::TransferTo(to)) => {
             group.transfer_leader(placement::ReplicaId(to)).await.map_err(|error| error.to_string())
         }

@@ -34,7 +34,11 @@ pub struct Follower {
 impl Follower {
     /// Follows until it is told to stop.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let making = tokio::spawn(Arc::clone(&self).make_replicas(stop.clone()));
+        // Both in one task: whoever ends it ends both.
+        tokio::join!(self.make_replicas(&stop), self.follow(&stop));
+    }
+
+    async fn follow(&self, stop: &CancellationToken) {
         let mut turn = 0;
         while !stop.is_cancelled() {
             let follow = async {
@@ -46,7 +50,6 @@ impl Follower {
             }
             tokio::time::sleep(Duration::from_millis(runtime::random_between(20, 100))).await;
         }
-        let _ = making.await;
     }
 
     /// This node leads the meta group: its applied state is the newest there is.
@@ -69,7 +72,7 @@ impl Follower {
         let candidates = self.link.candidates();
         let leader = Some(self.link.leader_address()).filter(|address| !address.is_empty());
         let other = candidates.get(turn % candidates.len().max(1)).cloned();
-        let Some(address) = leader.filter(|_| turn % 2 == 0).or(other) else { return };
+        let Some(address) = leader.filter(|_| turn.is_multiple_of(2)).or(other) else { return };
         let Ok(channel) = self.link.channel(&address).await else {
             self.link.forget_leader(&address);
             return;
@@ -119,20 +122,24 @@ impl Follower {
     }
 
     /// Makes and destroys replicas as the map changes.
-    async fn make_replicas(self: Arc<Self>, stop: CancellationToken) {
+    async fn make_replicas(&self, stop: &CancellationToken) {
         let mut changes = self.map.subscribe();
         loop {
             let map = changes.borrow_and_update().clone();
-            if map.revision() > Revision(0) {
-                if let Err(error) = self.groups.follow(&map).await {
-                    fatal::stop("this node's replicas cannot follow the map", &error);
+            if map.revision() > Revision(0)
+                && let Err(error) = self.groups.follow(&map).await
+            {
+                if stop.is_cancelled() {
+                    // The log takes nothing any more: the next start goes on with it.
+                    return;
                 }
+                fatal::stop("this node's replicas cannot follow the map", &error);
             }
             let again = async {
                 if self.groups.waits_to_begin() {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 } else {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             };
             tokio::select! {

@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use fs4::fs_std::FileExt;
+use parking_lot::Mutex;
 use placement::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -76,6 +77,8 @@ pub struct Identity {
     pub cluster: Option<ClusterId>,
     /// The other nodes, as last known: by them this one finds its cluster again.
     pub known: Vec<Known>,
+    /// The node was told to create the cluster, and it is not yet certain that it has.
+    pub founding: bool,
 }
 
 /// Another node of the cluster.
@@ -94,6 +97,8 @@ struct Stored {
     cluster: Option<Uuid>,
     #[serde(default)]
     known: Vec<Known>,
+    #[serde(default)]
+    founding: bool,
 }
 
 /// A data folder that this process holds.
@@ -101,6 +106,8 @@ struct Stored {
 pub struct DataFolder {
     path: PathBuf,
     _lock: File,
+    /// Held while the identity is read to be written anew.
+    writing: Mutex<()>,
 }
 
 impl DataFolder {
@@ -110,7 +117,7 @@ impl DataFolder {
         fs::create_dir_all(path).map_err(failed)?;
         let lock = File::create(path.join("lock")).map_err(failed)?;
         match FileExt::try_lock_exclusive(&lock) {
-            Ok(true) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(true) => Ok(Self { path: path.to_owned(), _lock: lock, writing: Mutex::default() }),
             Ok(false) => Err(FolderError::InUse(path.to_owned())),
             Err(source) => Err(failed(source)),
         }
@@ -164,16 +171,32 @@ impl DataFolder {
             node: NodeId(stored.node),
             cluster: stored.cluster.map(ClusterId),
             known: stored.known,
+            founding: stored.founding,
         }))
     }
 
     /// Writes down who the node is, so that a crash leaves the old text or the new one.
     pub fn write_identity(&self, identity: &Identity) -> Result<(), FolderError> {
+        let _writing = self.writing.lock();
+        self.write(identity)
+    }
+
+    /// Changes what is written down, where there is an identity.
+    pub fn change_identity(&self, change: impl FnOnce(&mut Identity)) -> Result<(), FolderError> {
+        let _writing = self.writing.lock();
+        let Some(known) = self.identity()? else { return Ok(()) };
+        let mut next = known.clone();
+        change(&mut next);
+        if next == known { Ok(()) } else { self.write(&next) }
+    }
+
+    fn write(&self, identity: &Identity) -> Result<(), FolderError> {
         let stored = Stored {
             format: FORMAT,
             node: identity.node.0,
             cluster: identity.cluster.map(|cluster| cluster.0),
             known: identity.known.clone(),
+            founding: identity.founding,
         };
         let path = self.path.join(IDENTITY);
         let text = serde_yaml::to_string(&stored)
@@ -222,6 +245,7 @@ mod tests {
             node: NodeId(Uuid::from_u128(1)),
             cluster: Some(ClusterId(Uuid::from_u128(2))),
             known: vec![Known { node: Uuid::from_u128(3), peer: "127.0.0.1:7411".to_owned() }],
+            founding: true,
         }
     }
 
@@ -231,9 +255,12 @@ mod tests {
         let folder = DataFolder::take(temp.path()).unwrap();
         assert!(matches!(DataFolder::take(temp.path()), Err(FolderError::InUse(_))));
         assert_eq!(folder.identity().unwrap(), None);
+        folder.change_identity(|_| panic!("there is none")).unwrap();
         folder.write_identity(&identity()).unwrap();
+        folder.change_identity(|identity| identity.founding = false).unwrap();
         drop(folder);
-        assert_eq!(DataFolder::take(temp.path()).unwrap().identity().unwrap(), Some(identity()));
+        let founded = Identity { founding: false, ..identity() };
+        assert_eq!(DataFolder::take(temp.path()).unwrap().identity().unwrap(), Some(founded));
     }
 
     #[test]

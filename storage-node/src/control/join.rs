@@ -127,7 +127,7 @@ async fn ask(
 
 /// The refusal of a node that belongs to another cluster.
 pub fn wrong_cluster(expected: ClusterId, actual: ClusterId, node: Option<NodeId>) -> Failure {
-    let who = node.map(|node| format!("node {node}")).unwrap_or_else(|| "the node".to_owned());
+    let who = node.map_or_else(|| "the node".to_owned(), |node| format!("node {node}"));
     let message = format!(
         "{who} belongs to cluster {actual}, not to {expected}: give it an empty data folder, or ask the right cluster"
     );

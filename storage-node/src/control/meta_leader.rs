@@ -24,6 +24,8 @@ use crate::seams::clock;
 
 /// A node that was not heard of for this long is not alive.
 pub const ALIVE_WITHIN: Duration = Duration::from_millis(3_000);
+/// A command that the meta group has not committed by then is given up, and may yet be done.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 /// A replica that is further behind than this has not caught up.
 pub const MAX_LAG: u64 = 1_000;
 
@@ -156,7 +158,10 @@ impl MetaLeader {
     /// Has a command applied.
     pub async fn propose(&self, command: MetaCommand) -> Result<MetaAnswer, Failure> {
         let group = self.group().ok_or_else(not_leader)?;
-        let answer = group.propose(command::Command::Meta(command.encode_to_vec().into()), None).await;
+        let answer = group.propose(command::Command::Meta(command.encode_to_vec().into()), None);
+        let Ok(answer) = tokio::time::timeout(COMMIT_PATIENCE, answer).await else {
+            return Err(failure::outcome_unknown("the meta group has not committed it in time"));
+        };
         let Answer::Meta(bytes) = answer.map_err(|error| of_group(&error))? else {
             return Err(failure::internal("a meta command had another command's answer"));
         };

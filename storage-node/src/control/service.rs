@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::join::wrong_cluster;
-use super::meta_leader::{MAX_LAG, MetaLeader, not_leader};
+use super::meta_leader::{ALIVE_WITHIN, MAX_LAG, MetaLeader, not_leader};
 use super::meta_link::MetaLink;
 use crate::meta::status::{self, Answering};
 use crate::meta::{MetaState, drain};
@@ -93,7 +93,9 @@ impl Service {
             }
             "AlterTable" => reply(request, |asked: AlterTableRequest| self.alter_table(asked)).await,
             "DropTable" => reply(request, |asked: DropTableRequest| self.drop_table(asked)).await,
-            "PlanRebalance" => reply(request, |asked: PlanRebalanceRequest| self.plan_rebalance(asked)).await,
+            "PlanRebalance" => {
+                reply(request, |asked: PlanRebalanceRequest| self.plan_rebalance(asked, deadline)).await
+            }
             "StartMoves" => reply(request, |asked: StartMovesRequest| self.start_moves(asked)).await,
             "ListMoves" => reply(request, |asked: ListMovesRequest| self.list_moves(asked)).await,
             "CancelMove" => reply(request, |asked: CancelMoveRequest| self.cancel_move(asked)).await,
@@ -211,7 +213,10 @@ impl Service {
                 };
                 self.propose(Command::CreateTable(same)).await?
             }
-            None => self.propose(Command::CreateTable(self.new_table(&state, &name, &asked)?)).await?,
+            None => {
+                self.until_heard(&state, deadline).await;
+                self.propose(Command::CreateTable(self.new_table(&state, &name, &asked)?)).await?
+            }
         };
         let Some(Outcome::Table(table)) = table.outcome else {
             return Err(failure::internal("a table was created and not described"));
@@ -244,7 +249,7 @@ impl Service {
         let serving = map.nodes.values().filter(|node| node.state == NodeState::Serving).count() as u32;
         let replicas = match asked.replicas {
             0 => DEFAULT_REPLICAS
-                .min(if serving % 2 == 0 { serving.saturating_sub(1) } else { serving })
+                .min(if serving.is_multiple_of(2) { serving.saturating_sub(1) } else { serving })
                 .max(1),
             replicas => replicas,
         };
@@ -267,6 +272,26 @@ impl Service {
             owner: asked.owner.clone(),
             partitions: places.into_iter().map(list).collect(),
         })
+    }
+
+    /// Returns when every node was heard of, or was silent for long enough to be taken for
+    /// dead. A new meta leader has heard nobody yet, and would else place tables as if it were
+    /// alone.
+    async fn until_heard(&self, state: &MetaState, deadline: Instant) {
+        loop {
+            let heard = self.meta.heard.notified();
+            let sight = self.meta.sight();
+            let (alive, gone) = (sight.alive(), sight.gone(state, ALIVE_WITHIN));
+            let mut nodes = state.map().nodes.values().filter(|node| node.state != NodeState::Removed);
+            if nodes.all(|node| alive.contains(&node.id) || gone.contains(&node.id))
+                || clock::now() >= deadline
+            {
+                return;
+            }
+            // Without a word in between it is looked again all the same: silence grows.
+            let look = deadline.min(clock::now() + Duration::from_millis(100));
+            let _ = tokio::time::timeout_at(look, heard).await;
+        }
     }
 
     /// Returns when every partition of a table has reported a leader.
@@ -304,8 +329,13 @@ impl Service {
         Ok(DropTableResponse {})
     }
 
-    async fn plan_rebalance(&self, _: PlanRebalanceRequest) -> Result<PlanRebalanceResponse, Failure> {
+    async fn plan_rebalance(
+        &self,
+        _: PlanRebalanceRequest,
+        deadline: Instant,
+    ) -> Result<PlanRebalanceResponse, Failure> {
         let state = self.meta.state().await?;
+        self.until_heard(&state, deadline).await;
         let sight = self.meta.sight();
         let alive = sight.alive();
         let unreachable = state.map().nodes.keys().filter(|node| !alive.contains(node)).copied().collect();

@@ -2,10 +2,12 @@
 //! them as the cluster wants them.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
 use parking_lot::Mutex;
 use placement::{ClusterId, NodeId, PartitionId};
 use proto::v1::{ForwardAnswer, ForwardRequest, Result as OperationResult, result::Result as Outcome};
@@ -28,9 +30,11 @@ use crate::raft::groups::{self, Groups, GroupsError};
 use crate::raft::network::counters::Counters;
 use crate::raft::network::forward::Forwarded;
 use crate::raft::network::inbound::Inbound;
+use crate::raft::network::liveness;
 use crate::raft::network::peers::{self, AddressBook, PeerSettings, Peers};
 use crate::raft::network::scratch::Scratch;
 use crate::raft::network::throttle::SnapshotThrottle;
+use crate::raft::sleep::keeper;
 use crate::router::operations::Parts;
 use crate::router::{Limits, Router};
 use crate::seams::{clock, fatal, threads};
@@ -44,6 +48,8 @@ const PURGE_AFTER_BYTES: u64 = 64 << 20;
 const PURGE_AFTER: Duration = Duration::from_secs(300);
 const EXPIRY_LOOK: Duration = Duration::from_millis(50);
 const DISK_LOOK: Duration = Duration::from_secs(1);
+/// What is under way when the node ends has so long to be answered.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Why a member cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +92,9 @@ pub struct Member {
     log: Arc<Log>,
     peers: Arc<Peers>,
     caught_up: AtomicBool,
+    leaving: AtomicBool,
+    /// Its streams end.
+    closing: CancellationToken,
     stop: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -146,9 +155,11 @@ impl Member {
                 heartbeat_interval: timing.heartbeat_interval,
                 election_timeout_min: timing.election_timeout_min,
                 election_timeout_max: timing.election_timeout_max,
+                sleep_after: timing.sleep_after,
             },
             stamp: Arc::new(move || clocks.stamp()),
             process_began: node.began,
+            metrics: Arc::clone(&node.metrics),
         })
         .await?;
         let limits = node.config.limits;
@@ -172,7 +183,15 @@ impl Member {
         });
         let forwarding = Arc::new(Forwarding { router: Arc::clone(&router) });
         let replicas = Arc::clone(&groups);
-        let inbound = Arc::new(Inbound::new(who, replicas, forwarding, settings, scratch, counters));
+        let inbound = Arc::new(Inbound::new(
+            who,
+            replicas,
+            forwarding,
+            settings,
+            scratch,
+            Arc::clone(peers.liveness()),
+            counters,
+        ));
         let addresses = identity.known.iter().map(|known| known.peer.clone()).collect();
         let link = MetaLink::new(cluster, id, Arc::clone(&groups), map, addresses);
         let meta = MetaLeader::new(Arc::clone(&groups));
@@ -189,6 +208,8 @@ impl Member {
             log,
             peers,
             caught_up: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: Mutex::default(),
         });
@@ -199,7 +220,7 @@ impl Member {
 
     /// Whether it has caught up once since its start; if not, what is missing.
     pub fn ready(&self) -> Result<(), String> {
-        if self.stop.is_cancelled() {
+        if self.leaving.load(Ordering::Acquire) {
             return Err("this node is shutting down".to_owned());
         }
         if self.caught_up.load(Ordering::Acquire) {
@@ -209,13 +230,19 @@ impl Member {
         }
     }
 
-    /// Cancelled when the node begins to end.
-    pub fn stopping(&self) -> CancellationToken {
-        self.stop.clone()
+    /// Cancelled when streams are to end, so that the doors can close.
+    pub fn closing(&self) -> CancellationToken {
+        self.closing.clone()
     }
 
+    /// Runs for as long as the node does; without any of its tasks it is not what it seems.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.lock().push(tokio::spawn(task));
+        let watched = async move {
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                fatal::stop("a task of this node has panicked", &"see the message before");
+            }
+        };
+        self.tasks.lock().push(tokio::spawn(watched));
     }
 
     fn begin(self: &Arc<Self>, node: &Arc<Node>, map: watch::Sender<Arc<FollowedMap>>) {
@@ -247,6 +274,11 @@ impl Member {
         self.spawn(until(stop(), Arc::clone(self).purge_logs()));
         self.spawn(until(stop(), Arc::clone(self).catch_up()));
         self.spawn(until(stop(), watch_disk(Arc::clone(node))));
+        let timing = node.config.timing;
+        let (peers, every, patience) =
+            (Arc::clone(&self.peers), timing.heartbeat_interval, timing.election_timeout_max);
+        self.spawn(until(stop(), liveness::watch(peers, every, patience)));
+        self.spawn(until(stop(), keeper::keep(Arc::clone(&self.groups))));
     }
 
     /// Says where this node is until the meta leader has heard it, and remembers on disk
@@ -270,9 +302,12 @@ impl Member {
                 known.collect::<Vec<_>>()
             };
             if !known.is_empty() && known != written {
-                let identity =
-                    Identity { node: self.node, cluster: Some(self.cluster), known: known.clone() };
-                match node.folder.write_identity(&identity) {
+                let changed = node.folder.change_identity(|identity| {
+                    identity.known.clone_from(&known);
+                    // Others have joined, so the cluster exists.
+                    identity.founding = false;
+                });
+                match changed {
                     Ok(()) => written = known,
                     Err(error) => tracing::warn!(%error, "the addresses of the other nodes were not written"),
                 }
@@ -315,19 +350,27 @@ impl Member {
         }
     }
 
-    /// Removes what is due, wherever this node leads.
+    /// Removes what is due, wherever this node leads. A group that has lost its quorum holds
+    /// up no other.
     async fn expire(self: Arc<Self>) {
+        let under_way = Arc::new(Mutex::new(HashSet::new()));
         loop {
-            let mut more = false;
             for group in self.groups.all() {
-                match group.expire().await {
-                    Ok(left) => more |= left,
-                    Err(error) => tracing::debug!(partition = %group.group, %error, "nothing was expired"),
+                if group.has_due() && under_way.lock().insert(group.group) {
+                    let under_way = Arc::clone(&under_way);
+                    tokio::spawn(async move {
+                        let mut more = true;
+                        while more {
+                            more = group.expire().await.unwrap_or_else(|error| {
+                                tracing::debug!(partition = %group.group, %error, "nothing was expired");
+                                false
+                            });
+                        }
+                        under_way.lock().remove(&group.group);
+                    });
                 }
             }
-            if !more {
-                tokio::time::sleep(EXPIRY_LOOK).await;
-            }
+            tokio::time::sleep(EXPIRY_LOOK).await;
         }
     }
 
@@ -377,23 +420,8 @@ impl Member {
     }
 
     fn show_figures(self: &Arc<Self>, node: &Node) {
+        node.metrics.follow_log(&self.log);
         let registry = node.metrics.registry();
-        let log = Arc::clone(&self.log);
-        registry.counter_fn("kvstore_log_fsyncs_total", "Times the log was synced to disk.", move || {
-            log.metrics().fsyncs()
-        });
-        let log = Arc::clone(&self.log);
-        registry.counter_fn("kvstore_log_batches_total", "Batches written to the log.", move || {
-            log.metrics().batches()
-        });
-        let log = Arc::clone(&self.log);
-        registry.counter_fn("kvstore_log_records_total", "Records written to the log.", move || {
-            log.metrics().records()
-        });
-        let log = Arc::clone(&self.log);
-        registry.counter_fn("kvstore_log_bytes_total", "Bytes of records written to the log.", move || {
-            log.metrics().bytes()
-        });
         let counters = Arc::clone(self.peers.counters());
         registry.counter_fn("kvstore_peer_frames_total", "Frames sent to other nodes.", move || {
             counters.read().frames_sent
@@ -404,9 +432,24 @@ impl Member {
         });
     }
 
+    /// Makes this node dispensable, so that its doors can close: leadership goes first, while
+    /// whoever asks is still served, and what is under way is finished before streams end.
+    pub async fn leave(&self, patience: Duration) {
+        self.leaving.store(true, Ordering::Release);
+        let (handed, left) = self.groups.hand_over_all(&HashSet::new(), patience).await;
+        tracing::info!(handed, left, "leadership was handed over");
+        self.router.doorway.shut();
+        if tokio::time::timeout(LAST_ANSWERS, self.router.doorway.empty()).await.is_err() {
+            tracing::warn!("some operations are broken off");
+        }
+        self.closing.cancel();
+        self.inbound.close();
+    }
+
     /// Ends everything in order; what was acknowledged is on disk.
     pub async fn stop(&self) {
         self.stop.cancel();
+        self.closing.cancel();
         self.inbound.close();
         let tasks: Vec<_> = self.tasks.lock().drain(..).collect();
         for task in tasks {
@@ -437,7 +480,7 @@ async fn watch_disk(node: Arc<Node>) {
         if let Err(error) = node.disk.look() {
             tracing::warn!(%error, "the disk cannot be examined");
         }
-        if turn % 15 == 0 {
+        if turn.is_multiple_of(15) {
             let disk = Arc::clone(&node.disk);
             threads::blocking(move || disk.measure()).await;
         }
@@ -448,7 +491,13 @@ async fn watch_disk(node: Arc<Node>) {
         metrics.disk_nearly_full.set(node.disk.is_nearly_full().into());
         if let Ok(member) = node.member() {
             let groups = member.groups.all();
+            if let Some((group, why)) = groups.iter().find_map(|group| Some((group.group, group.broken()?))) {
+                fatal::stop("a replica has come to an end", &format!("partition {group}: {why}"));
+            }
             metrics.replicas.set(groups.len() as u64);
+            metrics
+                .replicas_asleep
+                .set(groups.iter().filter(|group| group.sleep().is_asleep()).count() as u64);
             metrics.leaders.set(groups.iter().filter(|group| group.leads()).count() as u64);
             metrics.waiting_write_bytes.set(member.router.admission.waiting() as u64);
         }
@@ -466,6 +515,7 @@ async fn open_databases(node: &Node) -> Result<Databases, MemberError> {
         let sizes = RocksStateOptions {
             block_cache_bytes: storage.block_cache_bytes,
             write_buffer_bytes: storage.write_buffer_bytes,
+            ..RocksStateOptions::default()
         };
         let log = Log::open(&log_path, &LogOptions::default())?;
         let state: Arc<dyn StateEngine> = RocksState::open(&state_path, sizes)?;

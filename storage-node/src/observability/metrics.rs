@@ -85,6 +85,8 @@ pub struct Metrics {
     pub replicas: Gauge,
     /// Those of them that lead.
     pub leaders: Gauge,
+    /// Replicas whose group nobody uses.
+    pub replicas_asleep: Gauge,
     /// Bytes in the data folder.
     pub disk_usage_bytes: Gauge,
     /// Bytes that the disk has left.
@@ -213,6 +215,10 @@ impl Metrics {
             ),
             replicas: gauge("kvstore_replicas", "Replicas on this node."),
             leaders: gauge("kvstore_leaders", "Replicas on this node that lead."),
+            replicas_asleep: gauge(
+                "kvstore_replicas_asleep",
+                "Replicas on this node whose group nobody uses.",
+            ),
             disk_usage_bytes: gauge("kvstore_disk_usage_bytes", "Bytes in the data folder."),
             disk_free_bytes: gauge("kvstore_disk_free_bytes", "Bytes that the disk has left."),
             disk_size_bytes: gauge("kvstore_disk_size_bytes", "Bytes that the disk has in all."),

@@ -4,7 +4,9 @@
 //! A session is kept for ten minutes of the partition's clock, and clients send a write again
 //! for five at most; so an answer that is gone although the write may have been applied is
 //! always noticed, and said to be unknown: the session was dropped for want of room after the
-//! write was born, or the answer was dropped for want of room within its session.
+//! write was born, or the answer was dropped for want of room within its session. A first
+//! attempt may arrive after its own repetition was answered and forgotten, so that a write was
+//! applied is remembered for longer than with what answer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -23,7 +25,11 @@ pub const LIFE_MS: u64 = 10 * 60 * 1000;
 /// How long a client may go on sending a write again.
 pub const MAX_AGE_MS: u64 = 5 * 60 * 1000;
 const MAX_SESSIONS: usize = 10_000;
-const MAX_ANSWERS: usize = 512;
+/// The answers of the largest batch fit.
+const MAX_ANSWERS: usize = 1024;
+/// Writes of which only that they were applied is remembered. Beyond it, whatever is as old as
+/// the oldest of them is unknown.
+const MAX_APPLIED: usize = 4096;
 /// A larger answer is not kept: asked for again it is unknown.
 const MAX_ANSWER_BYTES: usize = 1024;
 
@@ -46,6 +52,8 @@ struct Open {
     last_used_ms: u64,
     /// By sequence, and by the place in the batch that had it.
     answers: BTreeMap<(u64, u32), OperationResult>,
+    /// Applied, and the answer was dropped.
+    applied: BTreeSet<(u64, u32)>,
 }
 
 /// What is to be done with a write.
@@ -86,7 +94,8 @@ impl Sessions {
         if retry.sequence < open.lowest_unacknowledged {
             return Verdict::Unknown("its client has already acknowledged the answer");
         }
-        if again && retry.sequence <= open.dropped_up_to {
+        let dropped = open.applied.contains(&(retry.sequence, retry.part));
+        if dropped || retry.sequence <= open.dropped_up_to {
             return Verdict::Unknown("its answer had to be dropped");
         }
         Verdict::Apply
@@ -102,6 +111,7 @@ impl Sessions {
         if retry.lowest_unacknowledged > open.lowest_unacknowledged {
             open.lowest_unacknowledged = retry.lowest_unacknowledged;
             open.answers = open.answers.split_off(&(retry.lowest_unacknowledged, 0));
+            open.applied = open.applied.split_off(&(retry.lowest_unacknowledged, 0));
         }
         let kept = if answer.encoded_len() <= MAX_ANSWER_BYTES {
             answer.clone()
@@ -110,7 +120,10 @@ impl Sessions {
         };
         open.answers.insert((retry.sequence, retry.part), kept);
         while open.answers.len() > MAX_ANSWERS {
-            if let Some(((sequence, _), _)) = open.answers.pop_first() {
+            open.applied.extend(open.answers.pop_first().map(|(write, _)| write));
+        }
+        while open.applied.len() > MAX_APPLIED {
+            if let Some((sequence, _)) = open.applied.pop_first() {
                 open.dropped_up_to = open.dropped_up_to.max(sequence);
             }
         }
@@ -147,16 +160,19 @@ impl Sessions {
     /// Takes in a session as it was written.
     pub fn load(&mut self, client: ClientId, bytes: &[u8]) -> Result<(), prost::DecodeError> {
         let session = Session::decode(bytes)?;
-        let answers = session
-            .answers
-            .into_iter()
-            .filter_map(|kept| Some(((kept.sequence, kept.part), kept.result?)))
-            .collect();
+        let (mut answers, mut applied) = (BTreeMap::new(), BTreeSet::new());
+        for SessionAnswer { sequence, part, result } in session.answers {
+            match result {
+                Some(result) => drop(answers.insert((sequence, part), result)),
+                None => drop(applied.insert((sequence, part))),
+            }
+        }
         let open = Open {
             lowest_unacknowledged: session.lowest_unacknowledged,
             dropped_up_to: session.dropped_up_to,
             last_used_ms: session.last_used_ms,
             answers,
+            applied,
         };
         self.by_use.insert((open.last_used_ms, client));
         self.by_client.insert(client, open);
@@ -166,15 +182,10 @@ impl Sessions {
 
 impl Open {
     fn encode(&self) -> Bytes {
-        let answers = self
-            .answers
-            .iter()
-            .map(|((sequence, part), result)| SessionAnswer {
-                sequence: *sequence,
-                part: *part,
-                result: Some(result.clone()),
-            })
-            .collect();
+        let known = |(sequence, part): (u64, u32), result| SessionAnswer { sequence, part, result };
+        let applied = self.applied.iter().map(|write| known(*write, None));
+        let answered = self.answers.iter().map(|(write, answer)| known(*write, Some(answer.clone())));
+        let answers = applied.chain(answered).collect();
         let session = Session {
             lowest_unacknowledged: self.lowest_unacknowledged,
             dropped_up_to: self.dropped_up_to,
@@ -249,11 +260,34 @@ mod tests {
     #[test]
     fn what_was_dropped_for_want_of_room_is_unknown_not_applied_again() {
         let mut sessions = Sessions::default();
-        for sequence in 1..=MAX_ANSWERS as u64 + 1 {
+        // The first comes late, and once more after its repetition.
+        for sequence in (2..=MAX_ANSWERS as u64 + 2).filter(|sequence| *sequence != 5) {
             sessions.remember(&write(sequence, 0), &answer(sequence), 1000);
         }
-        assert!(matches!(sessions.judge(&write(1, 1), 1000), Verdict::Unknown(_)));
-        assert_eq!(sessions.judge(&write(2, 1), 1000), Verdict::Answered(answer(2)));
+        assert_eq!(sessions.judge(&write(1, 0), 1000), Verdict::Apply);
+        sessions.remember(&write(1, 1), &answer(1), 1000);
+        let mut sessions = written(&mut sessions);
+        for attempt in [0, 1] {
+            assert!(matches!(sessions.judge(&write(1, attempt), 1000), Verdict::Unknown(_)));
+            assert_eq!(sessions.judge(&write(2, attempt), 1000), Verdict::Answered(answer(2)));
+            assert_eq!(sessions.judge(&write(5, attempt), 1000), Verdict::Apply, "it was never applied");
+        }
+        for sequence in 10_000..10_000 + (MAX_ANSWERS + MAX_APPLIED) as u64 {
+            sessions.remember(&write(sequence, 0), &answer(sequence), 1000);
+        }
+        for sequence in [1, 2, 5] {
+            assert!(matches!(sessions.judge(&write(sequence, 0), 1000), Verdict::Unknown(_)));
+        }
+    }
+
+    /// As they are after a restart.
+    fn written(sessions: &mut Sessions) -> Sessions {
+        let mut changes = Changes::default();
+        sessions.drain_into(PartitionId(1), &mut changes);
+        let [crate::storage::state::Change::Put(key, value)] = &changes.changes[..] else { panic!() };
+        let mut again = Sessions::default();
+        again.load(keys::session_client(key).unwrap(), value).unwrap();
+        again
     }
 
     #[test]
@@ -279,11 +313,7 @@ mod tests {
     fn sessions_survive_being_written() {
         let mut sessions = Sessions::default();
         sessions.remember(&write(1, 0), &answer(5), 1000);
-        let mut changes = Changes::default();
-        sessions.drain_into(PartitionId(1), &mut changes);
-        let [crate::storage::state::Change::Put(key, value)] = &changes.changes[..] else { panic!() };
-        let mut again = Sessions::default();
-        again.load(keys::session_client(key).unwrap(), value).unwrap();
+        let again = written(&mut sessions);
         assert_eq!(again.judge(&write(1, 1), 1000), Verdict::Answered(answer(5)));
     }
 }

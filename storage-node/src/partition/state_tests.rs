@@ -80,8 +80,8 @@ fn put(key: &'static str, value: &'static str) -> PutRequest {
     PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() }
 }
 
-fn when(is: Is) -> Option<Condition> {
-    Some(Condition { is: Some(is) })
+fn when(is: Is) -> Condition {
+    Condition { is: Some(is) }
 }
 
 #[test]
@@ -92,23 +92,33 @@ fn conditions_are_judged_where_they_are_applied() {
             other => panic!("{other:?}"),
         };
         assert_eq!(
-            applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Exists(true)), ..put("a", "0") }))),
+            applied(
+                it.run(1, Kind::Put(PutRequest { condition: Some(when(Is::Exists(true))), ..put("a", "0") }))
+            ),
             (false, 0)
         );
         assert_eq!(
-            applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Absent(true)), ..put("a", "1") }))),
+            applied(
+                it.run(1, Kind::Put(PutRequest { condition: Some(when(Is::Absent(true))), ..put("a", "1") }))
+            ),
             (true, 1)
         );
         assert_eq!(
-            applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Absent(true)), ..put("a", "2") }))),
+            applied(
+                it.run(1, Kind::Put(PutRequest { condition: Some(when(Is::Absent(true))), ..put("a", "2") }))
+            ),
             (false, 1)
         );
         assert_eq!(
-            applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Version(1)), ..put("a", "3") }))),
+            applied(
+                it.run(1, Kind::Put(PutRequest { condition: Some(when(Is::Version(1))), ..put("a", "3") }))
+            ),
             (true, 2)
         );
         assert_eq!(
-            applied(it.run(1, Kind::Put(PutRequest { condition: when(Is::Version(1)), ..put("a", "4") }))),
+            applied(
+                it.run(1, Kind::Put(PutRequest { condition: Some(when(Is::Version(1))), ..put("a", "4") }))
+            ),
             (false, 2)
         );
         assert_eq!(it.value(b"a").unwrap(), "3");
@@ -124,7 +134,7 @@ fn later_commands_of_an_entry_see_the_earlier_ones() {
             operation(Kind::Put(put("a", "1"))),
             operation(Kind::Get(GetRequest { key: "a".into(), ..GetRequest::default() })),
             operation(Kind::Delete(DeleteRequest { key: "a".into(), ..DeleteRequest::default() })),
-            operation(Kind::Put(PutRequest { condition: when(Is::Absent(true)), ..put("a", "2") })),
+            operation(Kind::Put(PutRequest { condition: Some(when(Is::Absent(true))), ..put("a", "2") })),
         ],
     );
     let Answer::Operation(OperationResult { result: Some(Outcome::Get(got)) }) = &answers[1] else {
@@ -150,10 +160,10 @@ fn an_atomic_batch_is_all_or_nothing() {
             parts.into_iter().map(|part| Operation { operation: Some(Kind::Put(part)) }).collect();
         Kind::Batch(BatchRequest { operations, atomic: true, ..BatchRequest::default() })
     };
-    let Outcome::Batch(stopped) = it.run(1, batch(when(Is::Exists(true)))) else { panic!() };
+    let Outcome::Batch(stopped) = it.run(1, batch(Some(when(Is::Exists(true))))) else { panic!() };
     assert!(!stopped.applied);
     assert_eq!((it.value(b"{t}a").unwrap(), it.value(b"{t}b")), ("old".into(), None));
-    let Outcome::Batch(done) = it.run(1, batch(when(Is::Absent(true)))) else { panic!() };
+    let Outcome::Batch(done) = it.run(1, batch(Some(when(Is::Absent(true))))) else { panic!() };
     assert!(done.applied && done.results.len() == 3);
     assert_eq!(it.value(b"{t}b").unwrap(), "new");
 }
@@ -290,7 +300,7 @@ fn expiry_does_not_depend_on_how_entries_are_gathered() {
         let with_ttl = |key, ttl_ms| operation(Kind::Put(PutRequest { ttl_ms, ..put(key, "1") }));
         let expire = || command::Command::Expire(Expire { limit: 1 });
         vec![
-            (10, vec![with_ttl("a", 5), with_ttl("b", 500)]),
+            (10, vec![with_ttl("a", 5), with_ttl("b", 500), with_ttl("d", 100_000)]),
             (20, vec![operation(Kind::Put(put("c", "1"))), expire()]),
             (30, vec![with_ttl("c", 1), operation(Kind::Put(put("b", "2")))]),
             (600, vec![expire()]),

@@ -16,12 +16,13 @@ struct State<E> {
     running: bool,
 }
 
-impl<E: Clone + Send + 'static> SharedBarrier<E> {
-    /// One that nobody waits for yet.
-    pub fn new() -> Self {
+impl<E> Default for SharedBarrier<E> {
+    fn default() -> Self {
         Self { state: Arc::new(Mutex::new(State { waiting: Vec::new(), running: false })) }
     }
+}
 
+impl<E: Clone + Send + 'static> SharedBarrier<E> {
     /// Waits for a check that begins after this call. None: the check never came to an end.
     pub async fn pass<F>(&self, check: impl Fn() -> F + Send + 'static) -> Option<Result<(), E>>
     where
@@ -71,7 +72,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_share_a_check_that_began_after_they_came() {
-        let barrier = Arc::new(SharedBarrier::<()>::new());
+        let barrier = Arc::new(SharedBarrier::<()>::default());
         let checks = Arc::new(AtomicUsize::new(0));
         let gate = Arc::new(Semaphore::new(0));
         let pass = || {

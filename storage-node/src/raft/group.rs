@@ -6,27 +6,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
-use openraft::raft::linearizable_read::LinearizerOption;
+use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use openraft::{Config, SnapshotPolicy};
-use openraft_rt::Instant as _;
 use parking_lot::Mutex;
 use placement::{NodeId, PartitionId, ReplicaId};
 use proto::v1::{Command, Expire, FollowerReport, GroupReport, Tick, command};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::barrier::SharedBarrier;
 use super::log_store::LogStore;
 use super::machine::Birth;
+use super::network::contacts::Contacts;
 use super::network::endpoint::Endpoint;
 use super::network::guard::Guard;
 use super::network::peers::Peers;
 use super::network::raft_endpoint::RaftEndpoint;
 use super::proposals::{Proposals, ProposeError, Room};
+use super::sleep::Sleep;
+use super::sleep::endpoint::SleepyEndpoint;
 use super::state_machine::{Applied, Flushed, StateMachine};
 use super::type_config::{ReplicaPlace, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::observability::metrics::Metrics;
 use crate::partition::Answer;
 use crate::partition::read::Found;
+use crate::seams::clock;
 use crate::storage::state::{PinnedState, StateEngine, StateError, StateResult};
 
 /// The handle of a running replica.
@@ -49,6 +53,8 @@ pub struct Timing {
     pub election_timeout_min: Duration,
     /// The longest such silence, and a leader's lease.
     pub election_timeout_max: Duration,
+    /// A group that nobody used for so long sleeps.
+    pub sleep_after: Duration,
 }
 
 /// Why a group does not answer.
@@ -107,6 +113,8 @@ pub struct Start {
     pub stamp: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
     /// What keeps it still at first.
     pub guard: Guard,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A running replica of a group.
@@ -123,10 +131,9 @@ pub struct Group {
     barrier: SharedBarrier<GroupError>,
     endpoint: Arc<dyn Endpoint>,
     stamp: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
+    leadership: Arc<Leadership>,
+    sleep: Arc<Sleep>,
     lease: Duration,
-    /// The term in which this replica, as its leader, began to hand leadership over: no
-    /// lease counts in it any more.
-    handed_over_in: AtomicU64,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -176,12 +183,16 @@ fn config(group: PartitionId, timing: Timing) -> Config {
 impl Group {
     /// Starts a replica from what is on disk; returns once what was committed is applied.
     pub async fn start(start: Start) -> Result<Arc<Self>, StartError> {
-        let Start { group, replica, birth, log, engine, peers, timing, stamp, guard } = start;
+        let Start { group, replica, birth, log, engine, peers, timing, stamp, guard, metrics } = start;
         let failed = |why: String| StartError::Raft { group, replica, why };
-        let machine = StateMachine::load(group, birth, Arc::clone(&engine))?;
+        let mut machine = StateMachine::load(group, birth, Arc::clone(&engine))?;
+        machine.count_in(metrics.entries_applied.clone());
         let (applied, flushed, started) = (machine.applied(), machine.flushed(), machine.started());
         let config = config(group, timing).validate().map_err(|error| failed(error.to_string()))?;
+        #[cfg(test)]
+        let config = super::tests::as_the_test_wants(config);
         let network = peers.factory(group, replica);
+        let contacts = network.contacts();
         let raft = RaftHandle::build(replica.0, Arc::new(config), network, log, machine)
             .await
             .map_err(|error| failed(error.to_string()))?;
@@ -194,9 +205,19 @@ impl Group {
         let dated = Arc::clone(&stamp);
         let tasks = vec![
             tokio::spawn(standing),
-            tokio::spawn(Arc::clone(&proposals).run(raft.clone(), move || dated().unwrap_or(0))),
+            tokio::spawn(Arc::clone(&proposals).run(raft.clone(), move || dated().unwrap_or(0), metrics)),
         ];
-        let endpoint = Arc::new(RaftEndpoint::new(raft.clone(), guard));
+        let sleep = Arc::new(Sleep::new(group, replica, raft.clone(), peers, timing));
+        let endpoint = RaftEndpoint::new(raft.clone(), guard);
+        let endpoint = Arc::new(SleepyEndpoint::new(endpoint, Arc::clone(&sleep)));
+        let leadership = Arc::new(Leadership {
+            replica,
+            raft: raft.clone(),
+            applied: Arc::clone(&applied),
+            contacts,
+            patience: timing.election_timeout_max * 2,
+            handed_over_in: AtomicU64::new(0),
+        });
         Ok(Arc::new(Self {
             group,
             replica,
@@ -205,11 +226,12 @@ impl Group {
             applied,
             flushed,
             proposals,
-            barrier: SharedBarrier::new(),
+            barrier: SharedBarrier::default(),
             endpoint,
             stamp,
+            leadership,
+            sleep,
             lease: timing.election_timeout_max.mul_f64(LEASE_MARGIN),
-            handed_over_in: AtomicU64::new(0),
             tasks,
         }))
     }
@@ -217,6 +239,11 @@ impl Group {
     /// What peers reach the replica by.
     pub fn endpoint(&self) -> Arc<dyn Endpoint> {
         Arc::clone(&self.endpoint)
+    }
+
+    /// Its sleep.
+    pub fn sleep(&self) -> &Sleep {
+        &self.sleep
     }
 
     /// What it has applied.
@@ -259,6 +286,7 @@ impl Group {
         command: command::Command,
         room: Room,
     ) -> impl Future<Output = Result<Answer, GroupError>> + use<> {
+        self.sleep.touch();
         let answer = self.proposals.push(Command { command: Some(command) }, room);
         async move {
             match answer.await {
@@ -270,12 +298,12 @@ impl Group {
 
     /// Returns when reading the state now is linearizable.
     pub async fn read_barrier(&self) -> Result<(), GroupError> {
+        self.sleep.touch();
         if self.lease_holds() {
             return Ok(());
         }
-        let (raft, lease) = (self.raft.clone(), self.lease);
-        let age = if self.handing_over() { Duration::ZERO } else { lease };
-        let check = move || confirm_leadership(raft.clone(), age);
+        let leadership = Arc::clone(&self.leadership);
+        let check = move || confirm(leadership.clone());
         self.barrier.pass(check).await.unwrap_or(Err(GroupError::NotNow))
     }
 
@@ -286,18 +314,16 @@ impl Group {
     /// The promise counts from when the question was *sent*, it was not given back by handing
     /// leadership over, and what this leader itself acknowledged was applied first.
     pub fn lease_holds(&self) -> bool {
-        let Ok(leader) = self.raft.as_leader() else { return false };
-        let Some(acknowledged) = leader.last_quorum_acked() else { return false };
-        let own_term = leader.to_committed_leader_id();
-        let caught_up =
-            self.applied.progress().applied.is_some_and(|id| *id.committed_leader_id() == own_term);
-        caught_up
-            && self.handed_over_in.load(Ordering::Acquire) != *own_term
-            && acknowledged.elapsed() < self.lease
+        self.lease_term().is_some()
     }
 
-    fn handing_over(&self) -> bool {
-        self.handed_over_in.load(Ordering::Acquire) == self.term()
+    /// The term in which it does.
+    fn lease_term(&self) -> Option<u64> {
+        let term = self.leadership.serving_term()?;
+        let since = clock::now().checked_sub(self.lease)?;
+        let holds = self.leadership.handed_over_in.load(Ordering::Acquire) != term
+            && self.leadership.followed_since(since, term);
+        holds.then_some(term)
     }
 
     /// The leader's clock for reads: never behind the partition's.
@@ -313,12 +339,16 @@ impl Group {
         &self,
         mut read: impl FnMut(&dyn StateEngine, u64, u64) -> StateResult<Ending<T>>,
     ) -> Result<T, GroupError> {
+        self.sleep.touch();
         let mut confirmed = false;
         loop {
+            // A replica that began to lead only while it read may have read the past.
+            let led = self.leadership.serving_term();
             let now_ms = self.leader_clock_ms();
             let clock_ms = self.applied.progress().clock_ms;
             let found = read(&*self.engine, clock_ms, now_ms)?;
-            if !confirmed && !self.lease_holds() {
+            let vouched = led.is_some() && led == self.lease_term();
+            if !confirmed && !vouched {
                 self.read_barrier().await?;
                 confirmed = true;
                 continue;
@@ -333,10 +363,15 @@ impl Group {
         }
     }
 
+    /// Whether this replica leads and something is due.
+    pub fn has_due(&self) -> bool {
+        let next = self.applied.next_due_ms();
+        next != u64::MAX && next <= self.leader_clock_ms() && self.leads()
+    }
+
     /// Removes what is due, if this replica leads and something is. Returns whether more is.
     pub async fn expire(&self) -> Result<bool, GroupError> {
-        let next = self.applied.next_due_ms();
-        if next == u64::MAX || next > self.leader_clock_ms() || !self.leads() {
+        if !self.has_due() {
             return Ok(false);
         }
         self.applied.forget_next_due();
@@ -353,7 +388,15 @@ impl Group {
 
     /// Whether this replica leads, as far as it knows.
     pub fn leads(&self) -> bool {
-        self.raft.as_leader().is_ok()
+        self.leadership.leading_term().is_some()
+    }
+
+    /// Why the replica came to an end although nobody stopped it, if it did.
+    pub fn broken(&self) -> Option<String> {
+        match &self.raft.metrics().borrow_watched().running_state {
+            Ok(()) | Err(Fatal::Stopped) => None,
+            Err(why) => Some(why.to_string()),
+        }
     }
 
     /// The node of the leader, as far as this replica knows.
@@ -383,7 +426,7 @@ impl Group {
     /// Adds a replica that does not vote, and begins to send it the log.
     pub async fn add_learner(&self, replica: ReplicaId, node: NodeId) -> Result<(), GroupError> {
         let added = self.raft.add_learner(replica.0, ReplicaPlace { node }, false).await;
-        added.map(|_| ()).map_err(|error| refused(error))
+        added.map(|_| ()).map_err(refused)
     }
 
     /// Changes who votes, in one joint step; replicas that are not named are forgotten. The
@@ -400,13 +443,13 @@ impl Group {
             ));
         }
         let changed = self.raft.change_membership(voters, false).await;
-        changed.map(|_| ()).map_err(|error| refused(error))
+        changed.map(|_| ()).map_err(refused)
     }
 
     /// Begins to hand leadership to another replica; from here on no read relies on the
     /// lease in this term.
     pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), GroupError> {
-        self.handed_over_in.store(self.term(), Ordering::Release);
+        self.leadership.handed_over_in.store(self.term(), Ordering::Release);
         self.raft.trigger().transfer_leader(to.0).await.map_err(|_| GroupError::NotNow)
     }
 
@@ -514,19 +557,88 @@ impl Ending<Option<crate::storage::item::StoredItem>> {
     }
 }
 
-async fn confirm_leadership(raft: RaftHandle, age: Duration) -> Result<(), GroupError> {
-    let option = LinearizerOption::new(Some(age), true);
-    let linearizer = raft.get_read_linearizer(option).await.map_err(|error| match error {
-        RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => match forward.leader_node {
-            Some(place) => GroupError::NotLeader(Some(place.node)),
-            None if forward.leader_id.is_some() => GroupError::NotLeader(None),
+/// What a replica needs to know to read as the leader.
+struct Leadership {
+    replica: ReplicaId,
+    raft: RaftHandle,
+    applied: Arc<Applied>,
+    /// When each follower was last known to follow.
+    contacts: Arc<Contacts>,
+    /// How long a read waits for a quorum to answer.
+    patience: Duration,
+    /// The term in which this replica, as its leader, began to hand leadership over: no
+    /// lease counts in it any more.
+    handed_over_in: AtomicU64,
+}
+
+impl Leadership {
+    /// The term that this replica leads.
+    ///
+    /// openraft's own answer goes by the vote that is on disk. After a restart that is still the
+    /// one by which this replica led before, although it leads no more and may not have applied
+    /// what it acknowledged then.
+    fn leading_term(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let on_disk = metrics.vote.leader_id();
+        let leads = metrics.current_leader == Some(self.replica.0)
+            && metrics.vote.is_committed()
+            && on_disk.voted_for == self.replica.0
+            && on_disk.term == metrics.current_term;
+        leads.then_some(on_disk.term)
+    }
+
+    /// The term that this replica leads, once everything from before it is applied.
+    fn serving_term(&self) -> Option<u64> {
+        let term = self.leading_term()?;
+        let caught_up = self.applied.progress().applied.is_some_and(|id| **id.committed_leader_id() == term);
+        caught_up.then_some(term)
+    }
+
+    /// Whether a quorum answered, as followers of that term's leader, what was sent since.
+    fn followed_since(&self, since: Instant, term: u64) -> bool {
+        let membership = Arc::clone(&self.raft.server_metrics().borrow_watched().membership_config);
+        self.contacts.quorum_since(since, term, self.replica.0, membership.membership())
+    }
+
+    fn elsewhere(&self) -> GroupError {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        match metrics.current_leader.filter(|leader| *leader != self.replica.0) {
+            Some(leader) => {
+                GroupError::NotLeader(metrics.membership_config.get_node(&leader).map(|place| place.node))
+            }
             None => GroupError::NotNow,
-        },
-        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) | RaftError::Fatal(_) => {
-            GroupError::NotNow
         }
-    })?;
-    linearizer.await_ready(&raft).await.map(|_| ()).map_err(|_| GroupError::NotNow)
+    }
+}
+
+/// Asks a quorum whether this replica still leads; what it answers was asked after this call.
+async fn confirm(leadership: Arc<Leadership>) -> Result<(), GroupError> {
+    let since = clock::now();
+    let deadline = since + leadership.patience;
+    let mut asked = false;
+    loop {
+        let contact = leadership.contacts.listen();
+        if leadership.leading_term().is_none() {
+            return Err(leadership.elsewhere());
+        }
+        if let Some(term) = leadership.serving_term() {
+            if leadership.followed_since(since, term) {
+                return Ok(());
+            }
+            if !asked {
+                asked = true;
+                leadership.raft.trigger().heartbeat().await.map_err(|_| GroupError::NotNow)?;
+            }
+        }
+        // A leader that has not applied its own first entry yet gets there without a contact.
+        let pause = Duration::from_millis(if asked { 100 } else { 5 });
+        let _ = tokio::time::timeout_at(deadline.min(clock::now() + pause), contact).await;
+        if clock::now() >= deadline {
+            return Err(GroupError::NotNow);
+        }
+    }
 }
 
 fn refused(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> GroupError {

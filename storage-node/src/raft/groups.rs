@@ -22,8 +22,10 @@ use super::machine::Birth;
 use super::network::endpoint::{Endpoint, Replicas};
 use super::network::guard::Guard;
 use super::network::peers::Peers;
+use super::state_machine;
 use super::type_config::ReplicaPlace;
 use crate::meta::FollowedMap;
+use crate::observability::metrics::Metrics;
 use crate::partition::Descriptor;
 use crate::seams::{clock, threads};
 use crate::storage::keys;
@@ -36,6 +38,9 @@ use crate::storage::state::{Changes, StateEngine, StateError};
 const STARTED_AT_ONCE: usize = 8;
 /// A group whose first replica does not begin it is begun by another after this long.
 const FIRST_IS_LATE: Duration = Duration::from_secs(2);
+
+/// Leadership that finds no taker for so long stays.
+const NO_PROGRESS: Duration = Duration::from_secs(1);
 
 /// What groups are made of.
 pub struct Parts {
@@ -53,6 +58,8 @@ pub struct Parts {
     pub stamp: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
     /// When this process began: what its replicas promised before is not known.
     pub process_began: Instant,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Why the replicas are not as they should be.
@@ -208,9 +215,10 @@ impl Groups {
                 .map(|replica| (replica.id.0, ReplicaPlace { node: replica.node }))
                 .collect();
             let first = birth.replicas.first().is_some_and(|replica| replica.id == group.replica);
-            if !voters.contains_key(&group.replica.0) || group.is_initialized().await {
-                self.to_begin.lock().remove(&id);
-            } else if (first || since.elapsed() > FIRST_IS_LATE) && group.initialize(voters).await.is_ok() {
+            let begun = !voters.contains_key(&group.replica.0)
+                || group.is_initialized().await
+                || (first || since.elapsed() > FIRST_IS_LATE) && group.initialize(voters).await.is_ok();
+            if begun {
                 self.to_begin.lock().remove(&id);
             }
         }
@@ -234,6 +242,7 @@ impl Groups {
             birth: Made { revision, birth }.encode(),
             state: ReplicaState::Alive,
         };
+        self.remove_leftovers(&record).await?;
         self.parts.log.put_replica_record(record.clone()).await?;
         self.start(record, true).await
     }
@@ -247,16 +256,19 @@ impl Groups {
         } else {
             Guard::after_restart(self.parts.process_began, self.parts.timing.election_timeout_max)
         };
+        let log = self.parts.log.store(group, replica)?;
+        log.drop_overruled(state_machine::applied_in(group, &*self.parts.engine)?)?;
         let started = Group::start(Start {
             group,
             replica,
             birth: made.birth,
-            log: self.parts.log.store(group, replica)?,
+            log,
             engine: Arc::clone(&self.parts.engine),
             peers: Arc::clone(&self.parts.peers),
             timing: self.parts.timing,
             stamp: Arc::clone(&self.parts.stamp),
             guard,
+            metrics: Arc::clone(&self.parts.metrics),
         })
         .await?;
         self.made_from.lock().insert(replica, made.revision);
@@ -275,6 +287,7 @@ impl Groups {
         self.running.write().remove(&group.group);
         self.to_begin.lock().remove(&group.group);
         group.stop().await;
+        group.applied().ended().await;
         self.parts.log.begin_destroy(group.replica).await?;
         let records = self.parts.log.replica_records();
         if let Some(record) = records.into_iter().find(|record| record.replica == group.replica) {
@@ -284,7 +297,24 @@ impl Groups {
         Ok(())
     }
 
+    /// A new replica has applied nothing. Were there anything of its group, it would take that
+    /// for its own state and never ask for the rest.
+    async fn remove_leftovers(&self, record: &ReplicaRecord) -> Result<(), GroupsError> {
+        let (group, replica) = (record.group, record.replica);
+        if state_machine::applied_in(group, &*self.parts.engine)?.is_some() {
+            tracing::warn!(partition = %group, %replica, "what an earlier replica left is removed");
+            self.erase_state(record).await?;
+        }
+        Ok(())
+    }
+
     async fn erase(&self, record: &ReplicaRecord) -> Result<(), GroupsError> {
+        self.erase_state(record).await?;
+        self.parts.log.finish_destroy(record.replica).await?;
+        Ok(())
+    }
+
+    async fn erase_state(&self, record: &ReplicaRecord) -> Result<(), GroupsError> {
         let (group, replica) = (record.group, record.replica);
         let made = Made::decode(group, record.birth.clone()).map_err(|why| GroupsError::Record {
             group,
@@ -308,7 +338,6 @@ impl Groups {
             engine.flush()
         })
         .await?;
-        self.parts.log.finish_destroy(replica).await?;
         Ok(())
     }
 
@@ -333,30 +362,30 @@ impl Groups {
         Ok(groups.len())
     }
 
-    /// Hands every leadership to other nodes, and waits until it is so or time is up.
-    /// Returns how many were handed over and how many are left.
+    /// Hands every leadership to other nodes, and waits until it is so, or nothing comes of it,
+    /// or time is up. Returns how many were handed over and how many are left.
     pub async fn hand_over_all(&self, but_not_to: &HashSet<NodeId>, patience: Duration) -> (usize, usize) {
         let deadline = clock::now() + patience;
-        let but_not_to = but_not_to.iter().copied().collect();
         let leading = || self.all().into_iter().filter(|group| group.leads()).collect::<Vec<_>>();
         let before = leading();
+        let (mut fewest, mut progress) = (before.len(), clock::now());
         let mut asked: HashMap<PartitionId, Instant> = HashMap::new();
         loop {
             let left = leading();
-            let mut hopeful = false;
+            // Nodes that end at the same time hand the same groups to each other.
+            if left.len() < fewest {
+                (fewest, progress) = (left.len(), clock::now());
+            }
+            let but_not_to = but_not_to.iter().copied().chain(self.unreachable()).collect();
+            let mut hopeful = progress.elapsed() < NO_PROGRESS;
             for group in &left {
                 let again =
                     asked.get(&group.group).is_none_or(|at| at.elapsed() > Duration::from_millis(500));
-                if again {
-                    let handed = group.hand_over(&but_not_to).await.unwrap_or(false);
-                    if handed {
-                        asked.insert(group.group, clock::now());
-                    }
-                    hopeful |= handed;
-                } else {
-                    hopeful = true;
+                if again && group.hand_over(&but_not_to).await.unwrap_or(false) {
+                    asked.insert(group.group, clock::now());
                 }
             }
+            hopeful &= left.iter().any(|group| asked.contains_key(&group.group));
             if left.is_empty() || !hopeful || clock::now() >= deadline {
                 return (before.len().saturating_sub(left.len()), left.len());
             }
@@ -364,11 +393,21 @@ impl Groups {
         }
     }
 
+    /// The other nodes that do not answer.
+    fn unreachable(&self) -> Vec<NodeId> {
+        let (peers, within) = (&self.parts.peers, self.parts.timing.election_timeout_max);
+        let silent = |node: &NodeId| peers.liveness().alive(*node, within).is_none();
+        peers.known().iter().map(|peer| peer.node()).filter(silent).collect()
+    }
+
     /// Ends all replicas; what they have on disk stays.
     pub async fn stop(&self) {
         let groups: Vec<_> = self.running.write().drain().map(|(_, group)| group).collect();
         stream::iter(groups)
-            .for_each_concurrent(STARTED_AT_ONCE, |group| async move { group.stop().await })
+            .for_each_concurrent(STARTED_AT_ONCE, |group| async move {
+                group.stop().await;
+                group.applied().ended().await;
+            })
             .await;
     }
 }

@@ -39,6 +39,20 @@ impl LogStore {
     pub fn vote(&self) -> Option<Vote> {
         self.log.positions().vote
     }
+
+    /// Removes entries that were overruled by what is applied: an entry may be applied before
+    /// the log has synced it, and a snapshot is on disk before the log has been cut for it, so
+    /// a crash can leave the older entries that they replaced. Raft does not start from such a
+    /// log. Nothing is lost: what is applied holds all up to there, and what an overruled leader
+    /// had added after it was never committed.
+    pub fn drop_overruled(&self, applied: Option<LogId>) -> Result<(), LogError> {
+        let positions = self.log.positions();
+        let reaches = |last: LogId| applied.is_some_and(|applied| last.index() >= applied.index());
+        if positions.last < applied && positions.last.is_some_and(reaches) {
+            self.log.truncate_after(positions.purged)?;
+        }
+        Ok(())
+    }
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {

@@ -12,8 +12,12 @@ pub mod log_store;
 pub mod machine;
 pub mod network;
 pub mod proposals;
+pub mod sleep;
 pub mod state_machine;
 pub mod type_config;
+
+#[cfg(test)]
+mod tests;
 
 pub use group::{Ending, Group, GroupError, Timing};
 pub use groups::Groups;

@@ -18,12 +18,13 @@ use tokio::sync::{Notify, oneshot};
 
 use super::group::RaftHandle;
 use super::type_config::{EntryData, ReplicaPlace, TypeConfig};
+use crate::observability::metrics::Metrics;
 use crate::partition::Answer;
 
 /// An entry holds at most so much, or one command.
 const ENTRY_BYTES: usize = 1 << 20;
 /// So many entries of a group are under way at once; more would only make them smaller.
-const UNDER_WAY: usize = 2;
+const UNDER_WAY: usize = 1;
 
 /// Why a command has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -119,11 +120,13 @@ impl Proposals {
     }
 
     /// Hands entries to Raft until the proposals are closed.
-    pub async fn run(self: Arc<Self>, raft: RaftHandle, stamp: impl Fn() -> u64) {
+    pub async fn run(self: Arc<Self>, raft: RaftHandle, stamp: impl Fn() -> u64, metrics: Arc<Metrics>) {
         let mut under_way = FuturesOrdered::new();
         loop {
             while under_way.len() < UNDER_WAY {
                 let Some((commands, replies)) = self.take() else { break };
+                metrics.entries_proposed.increment();
+                metrics.commands_proposed.add(commands.len() as u64);
                 let entry = CommandBatch { clock_ms: stamp(), commands };
                 under_way.push_back(submit(&raft, entry, replies).await);
             }

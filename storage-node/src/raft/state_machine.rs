@@ -16,12 +16,14 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
 use placement::PartitionId;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::machine::{Birth, Machine};
 use super::network::snapshot_files::{SnapshotFiles, SnapshotSource};
 use super::network::wire::{decode_snapshot_meta, encode_snapshot_meta};
 use super::type_config::{EntryAnswers, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::meta::MetaState;
+use crate::observability::metrics::Counter;
 use crate::partition::{Answer, Descriptor, Progress};
 use crate::seams::{fatal, threads};
 use crate::storage::keys::{self, GroupRecord, KeyRange};
@@ -41,9 +43,18 @@ pub struct Applied {
     /// The meta group's state, in group 0.
     meta: watch::Sender<Option<Arc<MetaState>>>,
     ranges: RwLock<Vec<KeyRange>>,
+    /// Cancelled when the state machine is gone.
+    ended: CancellationToken,
 }
 
 impl Applied {
+    /// Returns once nothing of the group is applied any more. Raft does not wait for that when
+    /// it is shut down: what was queued is still applied, and must not be written over what is
+    /// deleted meanwhile.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
     /// How far the group has come; what is written is never behind it.
     pub fn progress(&self) -> Progress {
         *self.progress.read()
@@ -123,6 +134,7 @@ pub struct StateMachine {
     flushed: Arc<Mutex<Option<Flushed>>>,
     /// False while the replica's start replays the log.
     started: Arc<AtomicBool>,
+    entries_applied: Counter,
 }
 
 type Waiting = (ApplyResponder<TypeConfig>, Vec<Answer>);
@@ -138,6 +150,7 @@ impl StateMachine {
             next_due_ms: AtomicU64::new(u64::MAX),
             meta: watch::Sender::new(None),
             ranges: RwLock::default(),
+            ended: CancellationToken::new(),
         });
         applied.publish(group, &mut machine);
         Ok(Self {
@@ -150,7 +163,13 @@ impl StateMachine {
             applied,
             flushed: Arc::default(),
             started: Arc::default(),
+            entries_applied: Counter::default(),
         })
+    }
+
+    /// Where applied entries are counted from here on.
+    pub fn count_in(&mut self, entries_applied: Counter) {
+        self.entries_applied = entries_applied;
     }
 
     /// What the rest of the node sees of it.
@@ -191,9 +210,10 @@ impl StateMachine {
             + Unpin
             + OptionalSend,
     {
-        let mut waiting = Vec::new();
+        let (mut waiting, mut applied) = (Vec::new(), 0);
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
+            self.check_follows(entry.log_id)?;
             let answers =
                 self.machine.apply(entry.log_id, &entry.payload, &*self.engine).map_err(io::Error::other)?;
             if let EntryPayload::Membership(membership) = entry.payload {
@@ -201,11 +221,30 @@ impl StateMachine {
                 self.membership_changed = true;
             }
             waiting.extend(responder.map(|responder| (responder, answers)));
-            if self.machine.pending_bytes() > WRITE_BYTES {
+            applied += 1;
+            // With its own entry: an expiry in a later one is written by itself, and what a
+            // crash leaves, or a snapshot pins, must never have come past its membership.
+            if self.membership_changed || self.machine.pending_bytes() > WRITE_BYTES {
                 self.write(&mut waiting)?;
             }
         }
+        self.entries_applied.add(applied);
         self.write(&mut waiting)
+    }
+
+    /// A log that ends early gives fewer entries, and no error: what is missing must not be
+    /// passed over.
+    fn check_follows(&self, id: LogId) -> io::Result<()> {
+        let applied = self.machine.progress().applied;
+        let next = applied.map_or(0, |applied| applied.index() + 1);
+        if self.started.load(Ordering::Acquire) && id.index() != next {
+            return Err(io::Error::other(format!(
+                "entry {} of partition {} came where {next} was due",
+                id.index(),
+                self.group
+            )));
+        }
+        Ok(())
     }
 
     async fn install(&mut self, meta: &SnapshotMeta, files: SnapshotFiles) -> io::Result<()> {
@@ -230,6 +269,12 @@ impl StateMachine {
         self.applied.publish(self.group, &mut self.machine);
         self.applied.note_due(0);
         Ok(())
+    }
+}
+
+impl Drop for StateMachine {
+    fn drop(&mut self) {
+        self.applied.ended.cancel();
     }
 }
 
@@ -271,7 +316,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMeta,
         snapshot: SnapshotFiles,
     ) -> Result<(), io::Error> {
-        self.install(meta, snapshot).await
+        if let Err(error) = self.install(meta, snapshot).await {
+            fatal::stop("a snapshot cannot be installed", &error);
+        }
+        Ok(())
     }
 
     /// While the node starts, openraft only wants to know how far the log may be purged:
@@ -328,6 +376,16 @@ pub fn meta_of(
         None => StoredMembership::default(),
     };
     Ok(SnapshotMeta { last_log_id: progress.applied, last_membership: membership })
+}
+
+/// How far a group is applied, by its record; nothing where there is none.
+pub fn applied_in(group: PartitionId, state: &dyn StateView) -> StateResult<Option<LogId>> {
+    let Some(bytes) = state.get(&keys::group_record(group, GroupRecord::Progress))? else { return Ok(None) };
+    let progress = Progress::decode(&bytes).map_err(|why| crate::storage::state::StateError::Damaged {
+        what: format!("the progress of partition {group}"),
+        why,
+    })?;
+    Ok(progress.applied)
 }
 
 fn read_membership(group: PartitionId, state: &dyn StateView) -> StateResult<StoredMembership> {

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::observability::metrics::Counter;
+
 /// Counts what waits, and refuses what would be too much.
 #[derive(Debug)]
 pub struct Admission {
     waiting: Arc<AtomicUsize>,
     limit: usize,
+    refused: Counter,
 }
 
 /// The room that a write takes while it waits; it is given back when this is dropped.
@@ -18,9 +21,9 @@ pub struct Admitted {
 }
 
 impl Admission {
-    /// Nothing waits yet.
-    pub fn new(limit: usize) -> Self {
-        Self { waiting: Arc::default(), limit }
+    /// Nothing waits yet. Whatever is refused is counted.
+    pub fn new(limit: usize, refused: Counter) -> Self {
+        Self { waiting: Arc::default(), limit, refused }
     }
 
     /// Room for so many bytes, if there is. A single write that is larger than the limit gets
@@ -28,7 +31,11 @@ impl Admission {
     pub fn admit(&self, bytes: usize) -> Option<Admitted> {
         let before = self.waiting.fetch_add(bytes, Ordering::AcqRel);
         let admitted = Admitted { waiting: Arc::clone(&self.waiting), bytes };
-        (before == 0 || before.saturating_add(bytes) <= self.limit).then_some(admitted)
+        if before == 0 || before.saturating_add(bytes) <= self.limit {
+            return Some(admitted);
+        }
+        self.refused.increment();
+        None
     }
 
     /// How much waits now.
@@ -49,9 +56,11 @@ mod tests {
 
     #[test]
     fn room_is_given_back() {
-        let admission = Admission::new(100);
+        let refused = Counter::default();
+        let admission = Admission::new(100, refused.clone());
         let first = admission.admit(60).unwrap();
         assert!(admission.admit(60).is_none());
+        assert_eq!(refused.get(), 1);
         assert_eq!(admission.waiting(), 60);
         drop(first);
         // Larger than everything, but alone.

@@ -47,6 +47,11 @@ pub fn retry_after(message: impl Into<String>, milliseconds: u64) -> Failure {
     Failure::new(Code::Unavailable, message, Some(Detail::RetryAfter(RetryAfter { milliseconds })))
 }
 
+/// So many bytes of writes wait on this node that it takes no more; nothing was done.
+pub fn too_much_waits() -> Failure {
+    retry_after("too many writes are waiting on this node", 20)
+}
+
 /// The disk is nearly full.
 pub fn disk_nearly_full(free_percent: u8) -> Failure {
     let message = format!(

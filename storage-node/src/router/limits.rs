@@ -2,7 +2,7 @@
 
 use placement::Slot;
 use prost::Message;
-use proto::v1::{BatchRequest, Failure, Operation, TxnRequest, operation::Operation as Kind};
+use proto::v1::{BatchRequest, Failure, Operation, Retry, TxnRequest, operation::Operation as Kind};
 
 use super::failure;
 use crate::partition::operations::{key_of, keys_of};
@@ -58,19 +58,18 @@ impl Limits {
                 let (limit, actual) = (self.value_bytes as u64, put.value.len() as u64);
                 Err(failure::over_limit("length of the value in bytes", limit, actual))
             }
-            Kind::Put(put) if put.retry.as_ref().is_some_and(|retry| retry.client.len() != 16) => {
-                Err(failure::invalid("the client of a retry must be 16 bytes"))
-            }
-            _ => Ok(()),
+            _ => check_retry(kind),
         }
     }
 
     fn check_batch(&self, batch: &BatchRequest) -> Result<(), Failure> {
+        check_client(batch.retry.as_ref())?;
         self.check_list(&batch.operations, batch.operations.len(), batch.encoded_len())?;
         if batch.atomic { one_slot(&Kind::Batch(batch.clone())) } else { Ok(()) }
     }
 
     fn check_txn(&self, txn: &TxnRequest) -> Result<(), Failure> {
+        check_client(txn.retry.as_ref())?;
         let count = txn.compares.len() + txn.then.len() + txn.otherwise.len();
         if txn.compares.is_empty() && txn.then.is_empty() && txn.otherwise.is_empty() {
             return Err(failure::invalid("a transaction needs at least one compare or operation"));
@@ -105,6 +104,24 @@ impl Limits {
             }
         }
         Ok(())
+    }
+}
+
+fn check_retry(kind: &Kind) -> Result<(), Failure> {
+    match kind {
+        Kind::Put(put) => check_client(put.retry.as_ref()),
+        Kind::Delete(delete) => check_client(delete.retry.as_ref()),
+        _ => Ok(()),
+    }
+}
+
+/// A write whose client has no name that can be remembered would be applied again each time.
+fn check_client(retry: Option<&Retry>) -> Result<(), Failure> {
+    match retry {
+        Some(retry) if retry.client.len() != 16 => {
+            Err(failure::invalid("the client of a retry must be 16 bytes"))
+        }
+        _ => Ok(()),
     }
 }
 

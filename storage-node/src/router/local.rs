@@ -35,6 +35,14 @@ pub enum LocalError {
 }
 
 impl LocalError {
+    /// Of something that changes nothing: it can always be done again.
+    fn of_read(error: GroupError) -> Self {
+        match error {
+            GroupError::Unknown(_) => Self::NotNow,
+            error => Self::of(error),
+        }
+    }
+
     fn of(error: GroupError) -> Self {
         match error {
             GroupError::NotLeader(leader) => Self::NotLeader(leader),
@@ -63,8 +71,7 @@ pub fn begin(group: &Arc<Group>, kind: Kind, admission: &Admission, deadline: In
 fn begin_write(group: &Arc<Group>, kind: Kind, admission: &Admission, deadline: Instant) -> Done {
     let operation = Operation { operation: Some(kind) };
     let Some(room) = admission.admit(operation.encoded_len()) else {
-        let refused = failure::retry_after("too many writes are waiting on this node", 20);
-        return std::future::ready(Err(LocalError::Failed(refused))).boxed();
+        return std::future::ready(Err(LocalError::Failed(failure::too_much_waits()))).boxed();
     };
     let answer = group.propose(Command::Operation(operation), Some(Box::new(room)));
     async move {
@@ -130,7 +137,7 @@ async fn read_item(group: &Group, key: &[u8], stale: bool) -> Result<(Option<Sto
             Ending::Due => Ending::Due,
         })
     });
-    read.await.map_err(LocalError::of)
+    read.await.map_err(LocalError::of_read)
 }
 
 /// One partition's part of a page of a scan.
@@ -154,7 +161,7 @@ pub async fn scan(
             Ok(group.applied().progress().clock_ms)
         };
         clock_ms = match tokio::time::timeout_at(deadline, barrier).await {
-            Ok(passed) => passed.map_err(LocalError::of)?,
+            Ok(passed) => passed.map_err(LocalError::of_read)?,
             Err(_) => return Err(LocalError::Failed(too_late())),
         };
     }

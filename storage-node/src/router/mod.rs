@@ -12,6 +12,7 @@
 
 pub mod admission;
 pub mod cursor;
+pub mod doorway;
 pub mod failure;
 pub mod limits;
 pub mod local;

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::admission::Admission;
+use super::doorway::Doorway;
 use super::failure;
 use super::limits::Limits;
 use super::local::{self, LocalError};
@@ -33,6 +34,8 @@ use crate::seams::{clock, runtime};
 /// A read that another node does not answer is tried again after this long.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE_MS: u64 = 4;
+/// Leaders that may be known of partitions that are not on the map.
+const HINTS_AHEAD: usize = 256;
 const LONGEST_PAUSE_MS: u64 = 100;
 
 /// Who asks, and until when they wait.
@@ -90,6 +93,8 @@ pub struct Router {
     pub(super) parts: Parts,
     /// What waits to be written.
     pub admission: Admission,
+    /// What is under way, and whether more is let in.
+    pub doorway: Doorway,
     hints: Mutex<HashMap<PartitionId, NodeId>>,
 }
 
@@ -117,8 +122,9 @@ enum Attempt {
 impl Router {
     /// A router for a node.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let admission = Admission::new(parts.waiting_write_bytes);
-        Arc::new(Self { parts, admission, hints: Mutex::default() })
+        let refused = parts.metrics.writes_refused_overload.clone();
+        let admission = Admission::new(parts.waiting_write_bytes, refused);
+        Arc::new(Self { parts, admission, hints: Mutex::default(), doorway: Doorway::default() })
     }
 
     /// The cluster's map as this node follows it.
@@ -146,6 +152,7 @@ impl Router {
     pub fn begin(self: &Arc<Self>, context: &Context, kind: Kind) -> BoxFuture<'static, OperationResult> {
         let (operation, began) = (metric_of(&kind), clock::now());
         let metrics = Arc::clone(&self.parts.metrics);
+        let inside = self.doorway.enter();
         let outcome = match self.prepare(kind) {
             Err(failure) => std::future::ready(Err(failure)).boxed(),
             Ok(Prepared { kind: Kind::Batch(batch), table }) if !batch.atomic => {
@@ -155,6 +162,7 @@ impl Router {
         };
         outcome
             .map(move |outcome| {
+                drop(inside);
                 let ended = outcome.as_ref().map_or_else(ended_so, |_| Ended::Done);
                 metrics.operations.record(operation, ended, began.elapsed());
                 let outcome = outcome.unwrap_or_else(Outcome::Failure);
@@ -181,11 +189,17 @@ impl Router {
     fn prepare(&self, mut kind: Kind) -> Result<Prepared, Failure> {
         self.parts.limits.check(&kind)?;
         let table = self.table(table_of(&kind))?;
-        if has_put(&kind) && self.parts.disk.is_nearly_full() {
-            return Err(failure::disk_nearly_full(self.parts.disk.percent()));
-        }
+        self.check_disk(&kind)?;
         settle(&mut kind, &table);
         Ok(Prepared { table, kind })
+    }
+
+    fn check_disk(&self, kind: &Kind) -> Result<(), Failure> {
+        if has_put(kind) && self.parts.disk.is_nearly_full() {
+            self.parts.metrics.writes_refused_disk.increment();
+            return Err(failure::disk_nearly_full(self.parts.disk.percent()));
+        }
+        Ok(())
     }
 
     /// A batch that need not be atomic: every operation by itself, all at once.
@@ -223,6 +237,11 @@ impl Router {
             return std::future::ready(Err(failure::invalid("an operation without a key"))).boxed();
         };
         let map = self.map();
+        if self.doorway.is_shut() {
+            let partition =
+                map.route(&prepared.table, &key).map_or(PartitionId::META, |partition| partition.id);
+            return std::future::ready(Err(self.leaving(partition))).boxed();
+        }
         let first =
             map.route(&prepared.table, &key).map(|partition| (partition.id, self.target(partition, 0)));
         let (router, context) = (Arc::clone(self), context.clone());
@@ -283,6 +302,15 @@ impl Router {
         }
     }
 
+    /// The refusal of a node that is about to end: nothing was done, and who leads is elsewhere.
+    fn leaving(&self, partition: PartitionId) -> Failure {
+        let leader = self.leaders_hint(partition).filter(|node| *node != self.parts.node);
+        let map = self.map();
+        let details = leader.and_then(|node| map.node_details(node));
+        let address = details.map(|details| details.addresses.grpc.clone()).unwrap_or_default();
+        failure::not_leader(partition, leader, address)
+    }
+
     /// Who is asked: this node where it leads, else the leader as far as it is known; after a
     /// vain attempt the replicas in turn.
     fn target(&self, partition: &Partition, tried: usize) -> Target {
@@ -326,10 +354,12 @@ impl Router {
     async fn forward(&self, context: &Context, partition: PartitionId, node: NodeId, kind: Kind) -> Attempt {
         let writes = is_write(&kind);
         let operation = Operation { operation: Some(kind) };
-        let bytes = if writes { operation.encoded_len() } else { 0 };
-        let Some(_room) = self.admission.admit(bytes) else {
-            return Attempt::Failed(failure::retry_after("too many writes are waiting on this node", 20));
-        };
+        // Held until the answer is there.
+        let room = writes.then(|| self.admission.admit(operation.encoded_len()));
+        if let Some(None) = room {
+            return Attempt::Failed(failure::too_much_waits());
+        }
+        self.parts.metrics.forwarded.increment();
         let patience = if writes { context.left() } else { context.left().min(READ_PATIENCE) };
         let timeout_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         let request = ForwardRequest {
@@ -352,7 +382,14 @@ impl Router {
 
     /// Remembers who leads a partition that this node holds no replica of.
     pub fn note_leader(&self, partition: PartitionId, leader: NodeId) {
-        self.hints.lock().insert(partition, leader);
+        let map = self.map();
+        let mut hints = self.hints.lock();
+        hints.insert(partition, leader);
+        // Some may be of partitions that this node's map does not have yet; most of what is over
+        // is of tables that were dropped.
+        if hints.len() > map.map().partitions.len() + HINTS_AHEAD {
+            hints.retain(|partition, _| map.partition(*partition).is_some());
+        }
     }
 
     /// Who leads a partition, as far as this node knows.
@@ -381,15 +418,18 @@ impl Router {
     /// Does what another node forwarded; never passes it on.
     pub async fn operate_here(&self, request: ForwardRequest) -> Result<Outcome, Failure> {
         let id = PartitionId(request.partition);
+        let _inside = self.doorway.enter();
+        if self.doorway.is_shut() {
+            return Err(failure::not_leader(id, None, String::new()));
+        }
+        self.parts.metrics.forwarded_here.increment();
         let Some(kind) = request.operation.and_then(|operation| operation.operation) else {
             return Err(failure::invalid("a forwarded operation is none that this node knows"));
         };
         let Some(group) = self.parts.groups.get(id) else {
             return Err(failure::not_leader(id, None, String::new()));
         };
-        if has_put(&kind) && self.parts.disk.is_nearly_full() {
-            return Err(failure::disk_nearly_full(self.parts.disk.percent()));
-        }
+        self.check_disk(&kind)?;
         let deadline = clock::now() + Duration::from_millis(request.timeout_ms);
         local::begin(&group, kind, &self.admission, deadline).await.map_err(|error| match error {
             LocalError::NotLeader(leader) => failure::not_leader(id, leader, String::new()),
@@ -505,7 +545,7 @@ fn metric_of(kind: &Kind) -> Counted {
 }
 
 /// How an operation that failed is counted.
-fn ended_so(failure: &Failure) -> Ended {
+pub(super) fn ended_so(failure: &Failure) -> Ended {
     match (failure.reason(), Code::from(failure.code)) {
         (Some(Detail::OutcomeUnknown(_)), _) => Ended::Unknown,
         (Some(Detail::NotLeader(_) | Detail::WrongEpoch(_)), _) => Ended::Redirected,

@@ -15,13 +15,15 @@ use proto::v1::{
 use super::cursor;
 use super::failure;
 use super::local::{self, LocalError};
-use super::operations::{Context, Router, too_late};
+use super::operations::{Context, Router, ended_so, too_late};
+use crate::observability::metrics::{Operation as Counted, Outcome as Ended};
 use crate::seams::{clock, runtime};
 
 /// Partitions that are asked at once.
 const ASKED_AT_ONCE: usize = 8;
 /// A partition is asked for a little more than its share, so that most pages need one round.
 const SPARE_ITEMS: u64 = 16;
+const SPARE_BYTES: u64 = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One partition's part of a scan.
@@ -31,6 +33,13 @@ struct Part {
     /// The rest of its part begins (or, in reverse, ends) after this key.
     last_key: Option<Bytes>,
     more: bool,
+}
+
+/// What a partition is asked for at once, so that all of them together give about a page.
+#[derive(Clone, Copy)]
+struct Share {
+    items: u64,
+    bytes: u64,
 }
 
 /// The keys that are wanted: from the first, up to but without the second; empty: no end.
@@ -43,6 +52,22 @@ struct Bounds {
 impl Router {
     /// One page of a scan: at most as many items as are asked for and as a page may hold.
     pub async fn scan_page(
+        self: &Arc<Self>,
+        context: &Context,
+        request: &ScanRequest,
+    ) -> Result<ScanResponse, Failure> {
+        let _inside = self.doorway.enter();
+        let began = clock::now();
+        let page = match self.doorway.is_shut() {
+            true => Err(failure::retry_after("this node is shutting down: ask another", 50)),
+            false => self.page(context, request).await,
+        };
+        let ended = page.as_ref().map_or_else(ended_so, |_| Ended::Done);
+        self.parts.metrics.operations.record(Counted::Scan, ended, began.elapsed());
+        page
+    }
+
+    async fn page(
         self: &Arc<Self>,
         context: &Context,
         request: &ScanRequest,
@@ -101,10 +126,14 @@ impl Router {
             more: true,
         };
         let mut parts: Vec<Part> = map.map().partitions_of(table.id).iter().map(begin).collect();
-        let share = wanted.div_ceil(parts.len().max(1) as u64) + SPARE_ITEMS;
+        let among = parts.len().max(1) as u64;
+        let share = Share {
+            items: (wanted.div_ceil(among) + SPARE_ITEMS).min(wanted + 1),
+            bytes: self.limits().page_bytes / among + SPARE_BYTES,
+        };
         let (mut items, mut bytes) = (Vec::new(), 0);
         loop {
-            self.refill(context, request, bounds, share.min(wanted + 1), &mut parts).await?;
+            self.refill(context, request, bounds, share, &mut parts).await?;
             // As long as every part that has more shows its next item, the front is known.
             while parts.iter().all(|part| !part.items.is_empty() || !part.more) {
                 let Some(part) = front(&mut parts, request.reverse) else { return Ok((items, false)) };
@@ -125,7 +154,7 @@ impl Router {
         context: &Context,
         request: &ScanRequest,
         bounds: &Bounds,
-        limit: u64,
+        share: Share,
         parts: &mut [Part],
     ) -> Result<(), ScanError> {
         let mut asks = Vec::new();
@@ -141,8 +170,8 @@ impl Router {
                 reverse: request.reverse,
                 keys_only: request.keys_only,
                 stale: request.stale,
-                limit,
-                max_bytes: self.limits().page_bytes,
+                limit: share.items,
+                max_bytes: share.bytes,
             };
             let (router, context) = (Arc::clone(self), context.clone());
             asks.push(async move {
@@ -182,7 +211,8 @@ impl Router {
                 Err(LocalError::NotLeader(leader)) => told = leader,
                 Err(LocalError::NotNow) => {}
             }
-            if told.is_none() {
+            // Two nodes may each take the other for the leader for a while.
+            if told.is_none() || tried % 4 == 3 {
                 let pause = Duration::from_millis(runtime::random_between(5, 50));
                 tokio::time::sleep(pause.min(context.left())).await;
             }
@@ -212,6 +242,7 @@ impl Router {
             partition: partition.id.0,
             ..ForwardRequest::default()
         };
+        self.parts.metrics.forwarded.increment();
         let Ok(answer) = self.parts.peers.forward(node, request).await else {
             return Err(LocalError::NotNow);
         };
@@ -235,6 +266,11 @@ impl Router {
         let id = PartitionId(request.partition);
         let deadline = clock::now() + Duration::from_millis(request.timeout_ms);
         let failed = |failure| ScanPage { failure: Some(failure), ..ScanPage::default() };
+        let _inside = self.doorway.enter();
+        if self.doorway.is_shut() {
+            return failed(failure::not_leader(id, None, String::new()));
+        }
+        self.parts.metrics.forwarded_here.increment();
         let Some(ask) = request.scan else { return failed(failure::invalid("there is no scan in it")) };
         let Some(group) = self.parts.groups.get(id) else {
             return failed(failure::not_leader(id, None, String::new()));

@@ -100,7 +100,7 @@ impl Admin for AdminDoor {
         if !follow {
             return Ok(Response::new(first.boxed()));
         }
-        let stop = member.stopping();
+        let stop = member.closing();
         let changes = stream::unfold(now, move |before| {
             let member = Arc::clone(&member);
             async move {

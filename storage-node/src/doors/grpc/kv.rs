@@ -121,7 +121,7 @@ impl Kv for KvDoor {
                 let page = member.router.scan_page(&context, &scan).await?;
                 scan.limit = limit;
                 let given = given + page.items.len() as u64;
-                let more = !page.cursor.is_empty() && !(limited && given >= limit);
+                let more = !page.cursor.is_empty() && (!limited || given < limit);
                 scan.cursor = page.cursor.clone();
                 Ok::<_, Failure>(Some((page, more.then_some((scan, given)))))
             }
@@ -137,7 +137,9 @@ impl Kv for KvDoor {
     ) -> Result<Response<Self::StreamStream>, Status> {
         let member = self.node.member().map_err(status)?;
         let router = Arc::clone(&member.router);
-        let begin = move |kind| router.begin(&Context::within(super::PATIENCE), kind);
-        Ok(Response::new(Pipeline::new(request.into_inner(), begin).boxed()))
+        let begin = move |kind| router.begin(&Context::within(super::STREAM_PATIENCE), kind);
+        // What has arrived by then is still answered.
+        let operations = request.into_inner().take_until(member.closing().cancelled_owned());
+        Ok(Response::new(Pipeline::new(operations.boxed(), begin).boxed()))
     }
 }

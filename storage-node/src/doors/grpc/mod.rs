@@ -20,6 +20,10 @@ pub use peer::PeerDoor;
 pub const MESSAGE_BYTES: usize = 20 << 20;
 /// For callers who do not say how long they wait.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For an operation on a stream, which carries no deadline of its own. Answers come in order, so
+/// one that finds no leader holds up those behind it; and a client that waits for three seconds,
+/// as ours do, must hear that it was not done before it gives the whole stream up.
+const STREAM_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Until when the caller waits, less a little for the answer's way back.
 pub(super) fn context_of(metadata: &MetadataMap) -> Context {

@@ -111,8 +111,8 @@ impl Peer for PeerDoor {
                 Some((Ok(answer), (changes, known, false)))
             }
         });
-        let stop = member.stopping();
-        Ok(Response::new(answers.take_until(stop.cancelled_owned()).boxed()))
+        let closing = member.closing();
+        Ok(Response::new(answers.take_until(closing.cancelled_owned()).boxed()))
     }
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {

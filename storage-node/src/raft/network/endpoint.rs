@@ -9,7 +9,7 @@ use openraft::raft::{
 };
 
 use super::snapshot_files::SnapshotFiles;
-use crate::raft::type_config::{SnapshotMeta, TypeConfig, Vote};
+use crate::raft::type_config::{LogId, SnapshotMeta, TypeConfig, Vote};
 
 /// The replicas that this node holds.
 pub trait Replicas: Send + Sync + 'static {
@@ -56,4 +56,10 @@ pub trait Endpoint: Send + Sync + 'static {
         meta: SnapshotMeta,
         files: SnapshotFiles,
     ) -> Result<Vote, String>;
+
+    /// The leader asks whether the replica will sleep; its log should end there. A replica
+    /// that cannot sleep does not.
+    async fn sleep(&self, _vote: Vote, _last: LogId) -> Result<bool, String> {
+        Ok(false)
+    }
 }

@@ -18,8 +18,8 @@ use placement::ClusterId;
 use proto::v1::error_detail::Detail;
 use proto::v1::message::Body;
 use proto::v1::{
-    AppendRequest, Failure, ForwardAnswer, Frame, Hello, Message, Refused, RetryAfter, SnapshotAnswer,
-    SnapshotPiece, WrongCluster, result,
+    AppendRequest, Failure, ForwardAnswer, Frame, Hello, Message, Refused, RetryAfter, SleepAnswer,
+    SnapshotAnswer, SnapshotPiece, WrongCluster, result,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,6 +30,7 @@ use super::counters::Counters;
 use super::endpoint::{Endpoint, Replicas};
 use super::forward::Forwarded;
 use super::lane::Route;
+use super::liveness::Liveness;
 use super::outbox::{Bounds, Frames, Outbox};
 use super::peers::{Identity, PeerSettings};
 use super::pipeline::MOST_IN_FLIGHT;
@@ -56,6 +57,7 @@ struct Shared {
     identity: Identity,
     replicas: Arc<dyn Replicas>,
     forwarded: Arc<dyn Forwarded>,
+    liveness: Arc<Liveness>,
     counters: Arc<Counters>,
     closing: CancellationToken,
 }
@@ -69,12 +71,16 @@ impl Inbound {
         forwarded: Arc<dyn Forwarded>,
         settings: PeerSettings,
         scratch: Arc<Scratch>,
+        liveness: Arc<Liveness>,
         counters: Arc<Counters>,
     ) -> Self {
         let snapshots =
             SnapshotReceiver::new(identity, Arc::clone(&replicas), settings, scratch, Arc::clone(&counters));
         let closing = CancellationToken::new();
-        Self { shared: Arc::new(Shared { identity, replicas, forwarded, counters, closing }), snapshots }
+        Self {
+            shared: Arc::new(Shared { identity, replicas, forwarded, liveness, counters, closing }),
+            snapshots,
+        }
     }
 
     /// The `Exchange` call.
@@ -206,6 +212,7 @@ impl Exchange {
                     Body::ForwardAnswer(forwarded.operate(request).await)
                 });
             }
+            Some(Body::Ping(_)) => self.answer(route.answer(id, Body::Pong(self.shared.liveness.pong()))),
             Some(body) => {
                 let Ok(permit) = Arc::clone(&self.calls).try_acquire_owned() else {
                     return self.answer(route.answer(id, refused("too much is under way at the peer")));
@@ -328,6 +335,13 @@ async fn ask(endpoint: &dyn Endpoint, route: Route, body: Body) -> Result<Body, 
             let request = wire::transfer_in(request).map_err(text)?;
             from_sender(request.from_leader(), route)?;
             Body::TransferAnswer(wire::transfer_answer_out(&endpoint.transfer_leader(request).await?))
+        }
+        Body::Sleep(request) => {
+            let vote = wire::vote_in(request.vote).map_err(text)?;
+            let last = request.last.ok_or("a request to sleep lacks the end of the log")?;
+            from_sender(&vote, route)?;
+            let asleep = endpoint.sleep(vote, wire::log_id_in(last)).await?;
+            Body::SleepAnswer(SleepAnswer { asleep })
         }
         _ => return Err("that is no question".to_owned()),
     })

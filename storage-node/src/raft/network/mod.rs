@@ -20,12 +20,14 @@
 //! What a restarted replica must not do at first is in [`guard`].
 
 pub mod connect;
+pub mod contacts;
 pub mod counters;
 pub mod endpoint;
 pub mod forward;
 pub mod guard;
 pub mod inbound;
 pub mod lane;
+pub mod liveness;
 pub mod outbox;
 pub mod peers;
 mod pipeline;
@@ -40,4 +42,4 @@ pub mod throttle;
 pub mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::raft) mod tests;

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::counters::Counters;
 use super::lane::{Dialer, Lane, LaneKind, Route};
+use super::liveness::Liveness;
 use super::raft_network::NetworkFactory;
 use super::scratch::Scratch;
 use super::throttle::SnapshotThrottle;
@@ -71,6 +72,7 @@ pub(super) struct Shared {
     pub scratch: Arc<Scratch>,
     pub throttle: Arc<SnapshotThrottle>,
     pub counters: Arc<Counters>,
+    pub liveness: Arc<Liveness>,
     pub outgoing_snapshots: Semaphore,
 }
 
@@ -97,8 +99,17 @@ impl Peers {
         counters: Arc<Counters>,
     ) -> Arc<Self> {
         let outgoing_snapshots = Semaphore::new(settings.snapshots_at_once);
-        let shared =
-            Shared { identity, addresses, settings, scratch, throttle, counters, outgoing_snapshots };
+        let liveness = Arc::default();
+        let shared = Shared {
+            identity,
+            addresses,
+            settings,
+            scratch,
+            throttle,
+            counters,
+            liveness,
+            outgoing_snapshots,
+        };
         Arc::new(Self { shared: Arc::new(shared), peers: Mutex::default() })
     }
 
@@ -112,6 +123,16 @@ impl Peers {
         let mut peers = self.peers.lock();
         let peer = peers.entry(node).or_insert_with(|| Arc::new(Peer::new(node, &self.shared)));
         Arc::clone(peer)
+    }
+
+    /// Those that this node has had something to say to.
+    pub fn known(&self) -> Vec<Arc<Peer>> {
+        self.peers.lock().values().cloned().collect()
+    }
+
+    /// Which of them are there.
+    pub fn liveness(&self) -> &Arc<Liveness> {
+        &self.shared.liveness
     }
 
     /// What went over the wires.

@@ -4,6 +4,10 @@
 //! gets a place, leaves at once with whatever else goes to that peer, and waits here for its
 //! answer. The pipeline is one future of its caller's: it has no task of its own.
 //!
+//! An append without entries only tells how far to commit. It waits a little for the next one
+//! with entries, which tells it too, and is then never sent: under load that is every other
+//! message. Results go by log id, so the later one's answer stands for both.
+//!
 //! It ends with an error when the lane breaks, when too much waits for the peer, or when
 //! appends are under way and no answer comes for the patience of the settings; openraft then
 //! backs off and starts another.
@@ -23,6 +27,7 @@ use proto::v1::message::Body;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
+use super::contacts::Contacts;
 use super::lane::{Lane, Route};
 use super::session::{CallError, PipelineAnswer, Session};
 use super::wire;
@@ -37,6 +42,10 @@ const MOST_BYTES_IN_FLIGHT: usize = 32 << 20;
 /// An append of more entry bytes than this travels as several.
 const PART_BYTES: usize = 4 << 20;
 
+/// So long may an append that only tells how far to commit wait for one with entries. What
+/// waits for it is a follower's state, which nobody reads linearizably.
+const COMMIT_NOTICE_WAITS: Duration = Duration::from_millis(20);
+
 /// What openraft takes.
 pub(super) type AppendResult = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
@@ -50,8 +59,12 @@ pub(super) struct Pipeline<S> {
     id: u64,
     session: Arc<Session>,
     answers: mpsc::Receiver<PipelineAnswer>,
-    /// Entry bytes of each append under way; the first has the place that is answered next.
-    in_flight: VecDeque<usize>,
+    /// A commit notice that waits for an append with entries.
+    notice: Option<AppendEntriesRequest<TypeConfig>>,
+    notice_due: Pin<Box<Sleep>>,
+    contacts: Arc<Contacts>,
+    /// Each append under way; the first has the place that is answered next.
+    in_flight: VecDeque<Sent>,
     bytes_in_flight: usize,
     next_place: u64,
     next_answer: u64,
@@ -62,12 +75,25 @@ pub(super) struct Pipeline<S> {
     ended: bool,
 }
 
+/// An append under way.
+struct Sent {
+    bytes: usize,
+    term: u64,
+    at: Instant,
+}
+
 impl<S> Pipeline<S>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
 {
     /// A pipeline over a lane, which it connects where need be.
-    pub fn open(lane: &Arc<Lane>, route: Route, input: S, patience: Duration) -> Result<Self, CallError> {
+    pub fn open(
+        lane: &Arc<Lane>,
+        route: Route,
+        input: S,
+        patience: Duration,
+        contacts: Arc<Contacts>,
+    ) -> Result<Self, CallError> {
         let session = lane.session()?;
         let id = lane.next_id();
         let answers = session.open_pipeline(id, MOST_IN_FLIGHT)?;
@@ -80,6 +106,9 @@ where
             id,
             session,
             answers,
+            notice: None,
+            notice_due: Box::pin(tokio::time::sleep_until(moved)),
+            contacts,
             in_flight: VecDeque::new(),
             bytes_in_flight: 0,
             next_place: 0,
@@ -106,10 +135,32 @@ where
                 return Ok(());
             }
             match self.input.poll_next_unpin(context) {
-                Poll::Ready(Some(append)) => self.parts = split(append, PART_BYTES),
+                Poll::Ready(Some(append)) => self.take(append),
                 Poll::Ready(None) => self.input_ended = true,
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    if self.notice.is_none() || self.notice_due.poll_unpin(context).is_pending() {
+                        return Ok(());
+                    }
+                }
             }
+            let due = self.input_ended || self.notice_due.deadline() <= clock::now();
+            if due && let Some(notice) = self.notice.take() {
+                self.parts.push_back(notice);
+            }
+        }
+    }
+
+    /// Takes an append from openraft. The first ones look for where the logs meet, and go at
+    /// once.
+    fn take(&mut self, append: AppendEntriesRequest<TypeConfig>) {
+        if append.entries.is_empty() && self.next_answer > 0 {
+            if self.notice.is_none() {
+                self.notice_due.as_mut().reset(clock::now() + COMMIT_NOTICE_WAITS);
+            }
+            self.notice = Some(append);
+        } else {
+            self.notice = None;
+            self.parts = split(append, PART_BYTES);
         }
     }
 
@@ -117,12 +168,14 @@ where
         let bytes = append.entries.iter().map(entry_bytes).sum();
         let place = self.next_place;
         let body = Body::Append(wire::append_out(append, self.id, place));
+        // Before it can leave: a follower's promise counts from when it takes the append in.
+        let at = clock::now();
         self.session.outbox().push(self.route.message(place, body)).map_err(|why| why.to_string())?;
         if self.in_flight.is_empty() {
-            self.moved = clock::now();
+            self.moved = at;
         }
         self.next_place += 1;
-        self.in_flight.push_back(bytes);
+        self.in_flight.push_back(Sent { bytes, term: append.vote.leader_id().term, at });
         self.bytes_in_flight += bytes;
         Ok(())
     }
@@ -132,11 +185,13 @@ where
         let result = wire::append_result_in(answer.answer).map_err(|error| error.to_string());
         let result = result.and_then(|result| result).map_err(unreachable);
         let in_order = answer.place == self.next_answer;
-        let bytes = self.in_flight.pop_front().filter(|_| in_order);
-        if let (Ok(Ok(_)), None) = (&result, bytes) {
-            return Err(unreachable("the peer's answers are out of order"));
+        let sent = self.in_flight.pop_front().filter(|_| in_order);
+        match (&result, &sent) {
+            (Ok(Ok(_)), None) => return Err(unreachable("the peer's answers are out of order")),
+            (Ok(Ok(_)), Some(sent)) => self.contacts.note(self.route.to, sent.term, sent.at),
+            _ => {}
         }
-        self.bytes_in_flight -= bytes.unwrap_or_default();
+        self.bytes_in_flight -= sent.map_or(0, |sent| sent.bytes);
         self.next_answer += 1;
         self.moved = clock::now();
         result
@@ -192,7 +247,7 @@ where
             }
             Poll::Pending => {}
         }
-        if this.input_ended && this.parts.is_empty() && this.in_flight.is_empty() {
+        if this.input_ended && this.parts.is_empty() && this.notice.is_none() && this.in_flight.is_empty() {
             this.ended = true;
             return Poll::Ready(None);
         }

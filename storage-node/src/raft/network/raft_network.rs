@@ -17,6 +17,7 @@ use openraft::storage::Snapshot;
 use openraft::type_config::alias::SnapshotOf;
 use proto::v1::message::Body;
 
+use super::contacts::Contacts;
 use super::lane::{LaneKind, Route, backoff};
 use super::peers::{Peer, Peers};
 use super::pipeline::{AppendResult, Pipeline, unreachable};
@@ -24,6 +25,7 @@ use super::snapshot_files::SnapshotFiles;
 use super::snapshot_sender::{SendError, SnapshotSender};
 use super::wire;
 use crate::raft::type_config::{ReplicaPlace, TypeConfig, Vote};
+use crate::seams::clock;
 
 /// What a replica reaches the others of its group by.
 #[derive(Clone)]
@@ -31,16 +33,23 @@ pub struct NetworkFactory {
     peers: Arc<Peers>,
     group: u64,
     from: u64,
+    contacts: Arc<Contacts>,
 }
 
 impl NetworkFactory {
     pub(super) fn new(peers: Arc<Peers>, group: u64, from: u64) -> Self {
-        Self { peers, group, from }
+        Self { peers, group, from, contacts: Arc::default() }
+    }
+
+    /// When each follower was last known to follow.
+    pub fn contacts(&self) -> Arc<Contacts> {
+        Arc::clone(&self.contacts)
     }
 
     fn network(&self, appends: LaneKind, to: u64, place: ReplicaPlace) -> Network {
         let route = Route { group: self.group, from: self.from, to };
-        Network { peer: self.peers.peer(place.node), route, appends }
+        let contacts = Arc::clone(&self.contacts);
+        Network { peer: self.peers.peer(place.node), route, appends, contacts }
     }
 }
 
@@ -67,6 +76,7 @@ pub struct Network {
     route: Route,
     /// The lane for appends: that of control for the client that sends heartbeats.
     appends: LaneKind,
+    contacts: Arc<Contacts>,
 }
 
 impl Network {
@@ -81,7 +91,11 @@ impl Network {
         let call = self.peer.lane(LaneKind::Control).call(self.route, body);
         match tokio::time::timeout(timeout, call).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(unreachable(error)),
+            Ok(Err(error)) => {
+                let Route { group, to, .. } = self.route;
+                tracing::debug!(group, to, ?what, %error, "a replica was not asked");
+                Err(unreachable(error))
+            }
             Err(_) => {
                 Err(Timeout { action: what, id: self.route.from, target: self.route.to, timeout }.into())
             }
@@ -90,9 +104,14 @@ impl Network {
 
     async fn heartbeat(&self, append: AppendEntriesRequest<TypeConfig>, option: &RPCOption) -> AppendResult {
         let body = Body::Append(wire::append_out(&append, 0, 0));
+        let sent = clock::now();
         match self.ask(RPCTypes::AppendEntries, body, option).await? {
             Body::AppendAnswer(answer) => {
-                wire::append_result_in(answer).map_err(unreachable)?.map_err(unreachable)
+                let result = wire::append_result_in(answer).map_err(unreachable)?.map_err(unreachable)?;
+                if result.is_ok() {
+                    self.contacts.note(self.route.to, append.vote.leader_id().term, sent);
+                }
+                Ok(result)
             }
             _ => Err(other_answer()),
         }
@@ -120,7 +139,10 @@ impl NetStreamAppend<TypeConfig> for Network {
                 LaneKind::Log | LaneKind::Operations => {
                     let patience = self.peer.shared.settings.append_patience.max(option.soft_ttl());
                     let lane = self.peer.lane(self.appends);
-                    Box::pin(Pipeline::open(lane, self.route, input, patience).map_err(unreachable)?)
+                    Box::pin(
+                        Pipeline::open(lane, self.route, input, patience, Arc::clone(&self.contacts))
+                            .map_err(unreachable)?,
+                    )
                 }
             };
             Ok(results)

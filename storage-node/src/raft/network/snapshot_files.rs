@@ -33,7 +33,7 @@ pub struct ReceivedFiles {
 }
 
 impl ReceivedFiles {
-    pub(super) fn new(files: Vec<PathBuf>, folder: ScratchFolder) -> Self {
+    pub(in crate::raft) fn new(files: Vec<PathBuf>, folder: ScratchFolder) -> Self {
         Self { files, _folder: folder }
     }
 

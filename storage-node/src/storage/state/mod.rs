@@ -17,6 +17,9 @@ use super::keys::KeyRange;
 pub mod memory;
 pub mod rocks;
 
+#[cfg(test)]
+mod tests;
+
 pub use memory::MemoryState;
 pub use rocks::{RocksState, RocksStateOptions};
 

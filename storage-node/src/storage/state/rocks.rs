@@ -15,7 +15,6 @@ use super::{Change, Changes, PinnedState, StateEngine, StateError, StateIterator
 use crate::storage::keys::{self, KeyRange};
 
 const FORMAT: u8 = 1;
-const EXPORT_FILE_BYTES: u64 = 64 << 20;
 
 /// Sizes that a node may set.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +23,13 @@ pub struct RocksStateOptions {
     pub block_cache_bytes: usize,
     /// One memtable; up to four may wait to be flushed.
     pub write_buffer_bytes: usize,
+    /// What one file of a snapshot holds, or one item.
+    pub export_file_bytes: u64,
 }
 
 impl Default for RocksStateOptions {
     fn default() -> Self {
-        Self { block_cache_bytes: 256 << 20, write_buffer_bytes: 64 << 20 }
+        Self { block_cache_bytes: 256 << 20, write_buffer_bytes: 64 << 20, export_file_bytes: 64 << 20 }
     }
 }
 
@@ -38,6 +39,7 @@ pub struct RocksState {
     path: PathBuf,
     no_wal: WriteOptions,
     options: Options,
+    export_file_bytes: u64,
 }
 
 impl RocksState {
@@ -57,7 +59,8 @@ impl RocksState {
         let db = Arc::new(DB::open(&options, path).map_err(failed)?);
         let mut no_wal = WriteOptions::default();
         no_wal.disable_wal(true);
-        let state = Self { db, path: path.to_owned(), no_wal, options };
+        let export_file_bytes = sizes.export_file_bytes;
+        let state = Self { db, path: path.to_owned(), no_wal, options, export_file_bytes };
         state.check_format()?;
         Ok(Arc::new(state))
     }
@@ -161,7 +164,12 @@ impl StateEngine for RocksState {
 
     fn pin(&self) -> Arc<dyn PinnedState> {
         let snapshot = SnapshotOfDatabase::new(Arc::clone(&self.db), |db| db.snapshot());
-        Arc::new(RocksPinned { snapshot, path: self.path.clone(), options: self.options.clone() })
+        Arc::new(RocksPinned {
+            snapshot,
+            path: self.path.clone(),
+            options: self.options.clone(),
+            export_file_bytes: self.export_file_bytes,
+        })
     }
 
     fn flush(&self) -> StateResult<()> {
@@ -215,6 +223,7 @@ struct RocksPinned {
     snapshot: SnapshotOfDatabase,
     path: PathBuf,
     options: Options,
+    export_file_bytes: u64,
 }
 
 impl fmt::Debug for RocksPinned {
@@ -287,7 +296,7 @@ impl RocksPinned {
         let mut bytes = 0;
         while let Some((key, value)) = walk.current() {
             bytes += (key.len() + value.len()) as u64;
-            if bytes > EXPORT_FILE_BYTES && key != &start[..] {
+            if bytes > self.export_file_bytes && key != &start[..] {
                 return Ok(Bytes::copy_from_slice(key));
             }
             walk.advance()?;

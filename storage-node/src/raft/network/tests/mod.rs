@@ -2,7 +2,7 @@
 
 mod exchange;
 mod memory;
-mod node;
+pub(in crate::raft) mod node;
 mod replicas;
 mod restart;
 mod snapshot;

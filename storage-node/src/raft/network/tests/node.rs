@@ -62,7 +62,7 @@ impl Forwarded for Holds {
         let operation = request.operation.and_then(|operation| operation.operation);
         let Some(operation::Operation::Get(get)) = operation else { return ForwardAnswer::default() };
         let item = Item { key: get.key, ..Default::default() };
-        let result = result::Result::Get(GetResponse { item: Some(item), ..Default::default() });
+        let result = result::Result::Get(GetResponse { item: Some(item) });
         ForwardAnswer { result: Some(Result { result: Some(result) }), scan: None }
     }
 }
@@ -102,6 +102,7 @@ impl Node {
             Arc::clone(&holds) as Arc<dyn Forwarded>,
             settings,
             scratch,
+            Arc::clone(peers.liveness()),
             Arc::clone(&received),
         ));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
