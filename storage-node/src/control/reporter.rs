@@ -13,7 +13,7 @@ use super::clocks::Clocks;
 use super::meta_leader::MetaLeader;
 use super::meta_link::MetaLink;
 use crate::disk::DiskWatch;
-use crate::observability::metrics::process;
+use crate::observability::metrics::{Metrics, process};
 use crate::raft::Groups;
 use crate::raft::network::connect;
 use crate::router::Router;
@@ -42,6 +42,8 @@ pub struct Reporter {
     pub disk: Arc<DiskWatch>,
     /// What dates entries.
     pub clocks: Clocks,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// Told when the cluster has removed this node.
     pub removed: CancellationToken,
 }
@@ -51,11 +53,15 @@ impl Reporter {
     pub async fn run(self, stop: CancellationToken) {
         let began = clock::now();
         let mut last = None::<tokio::time::Instant>;
+        // What was told, and what was seen.
         let mut led = BTreeSet::new();
+        let mut before = BTreeSet::new();
         let mut known = 0;
         loop {
             let leads: BTreeSet<PartitionId> =
                 self.groups.all().iter().filter(|group| group.leads()).map(|group| group.group).collect();
+            self.metrics.leaderships_won.add(leads.difference(&before).count() as u64);
+            before.clone_from(&leads);
             let due = last.is_none_or(|last| last.elapsed() >= EVERY);
             if due || leads != led {
                 let leaders = leads.iter().filter(|group| **group != PartitionId::META).count();

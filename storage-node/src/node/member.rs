@@ -264,6 +264,7 @@ impl Member {
             router: Arc::clone(&self.router),
             disk: Arc::clone(&node.disk),
             clocks: node.clocks.clone(),
+            metrics: Arc::clone(&node.metrics),
             removed: node.removed.clone(),
         };
         self.spawn(reporter.run(stop()));

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use placement::Bucket;
 use proto::v1::{
     BatchRequest, BatchResponse, Compare, Condition, DeleteRequest, DeleteResponse, ExistsResponse, Failure,
-    GetResponse, Operation, PutRequest, PutResponse, Result as OperationResult, TxnRequest, TxnResponse,
-    WrongEpoch, compare::That, condition::Is, error_detail::Detail, operation::Operation as Kind,
-    result::Result as Outcome,
+    GetRequest, GetResponse, Operation, OverLimit, PutRequest, PutResponse, Result as OperationResult,
+    RetryAfter, TxnRequest, TxnResponse, WrongEpoch, compare::That, condition::Is, error_detail::Detail,
+    operation::Operation as Kind, result::Result as Outcome,
 };
 use tonic::Code;
 
@@ -15,6 +15,12 @@ use super::overlay::Overlay;
 use super::progress::Progress;
 use crate::storage::item::StoredItem;
 use crate::storage::state::{StateResult, StateView};
+
+/// So many bytes of values may one batch or transaction read.
+pub const READ_BY_ONE: usize = 16 << 20;
+/// So many may all that share an entry: their answers wait together. A part of the format, as
+/// both are: every replica must come to the same answers.
+pub const READ_BY_ENTRY: usize = 64 << 20;
 
 /// Evaluates operations one after the other; each sees what the ones before it did.
 pub struct Evaluation<'a> {
@@ -26,6 +32,10 @@ pub struct Evaluation<'a> {
     pub overlay: &'a mut Overlay,
     /// The clock and the counter.
     pub progress: &'a mut Progress,
+    /// How many bytes this operation may still read.
+    pub room: usize,
+    /// How many its entry may.
+    pub room_of_entry: &'a mut usize,
 }
 
 /// Why one part of an atomic operation stopped it.
@@ -55,11 +65,7 @@ impl Evaluation<'_> {
         let outcome = match operation {
             Kind::Put(put) => Outcome::Put(self.put(put)?),
             Kind::Delete(delete) => Outcome::Delete(self.delete(delete)?),
-            Kind::Get(get) => {
-                let clock_ms = self.progress.clock_ms;
-                let item = self.item(&get.key)?.map(|item| item.show(get.key, clock_ms));
-                Outcome::Get(GetResponse { item })
-            }
+            Kind::Get(get) => self.get(get)?,
             Kind::Exists(exists) => {
                 Outcome::Exists(ExistsResponse { exists: self.item(&exists.key)?.is_some() })
             }
@@ -69,6 +75,24 @@ impl Evaluation<'_> {
             }
         };
         Ok(OperationResult { result: Some(outcome) })
+    }
+
+    fn get(&mut self, get: GetRequest) -> StateResult<Outcome> {
+        let found = self.item(&get.key)?;
+        let bytes = found.as_ref().map_or(0, |item| item.value.len());
+        if bytes > self.room {
+            let actual = (READ_BY_ONE - self.room + bytes) as u64;
+            return Ok(Outcome::Failure(reads_too_much(actual)));
+        }
+        if bytes > *self.room_of_entry {
+            let detail = Detail::RetryAfter(RetryAfter { milliseconds: 50 });
+            let message = "too much is read at once in this partition";
+            return Ok(Outcome::Failure(Failure::new(Code::ResourceExhausted, message, Some(detail))));
+        }
+        self.room -= bytes;
+        *self.room_of_entry -= bytes;
+        let clock_ms = self.progress.clock_ms;
+        Ok(Outcome::Get(GetResponse { item: found.map(|item| item.show(get.key, clock_ms)) }))
     }
 
     fn put(&mut self, put: PutRequest) -> StateResult<PutResponse> {
@@ -176,6 +200,16 @@ impl Evaluation<'_> {
         self.progress.counter += 1;
         self.progress.counter
     }
+}
+
+/// The failure of a read in a batch or transaction that has read its fill.
+pub fn reads_too_much(actual: u64) -> Failure {
+    let limit = READ_BY_ONE as u64;
+    let message = format!(
+        "the batch or transaction reads {actual} bytes; the limit is {limit}: read the rest by another"
+    );
+    let what = "values read by a batch or transaction".to_owned();
+    Failure::new(Code::InvalidArgument, message, Some(Detail::OverLimit(OverLimit { what, limit, actual })))
 }
 
 /// All keys that an operation touches.

@@ -10,7 +10,7 @@ use proto::v1::{
 
 use super::answer::Answer;
 use super::descriptor::Descriptor;
-use super::operations::Evaluation;
+use super::operations::{Evaluation, READ_BY_ENTRY, READ_BY_ONE};
 use super::overlay::Overlay;
 use super::progress::Progress;
 use super::sessions::{self, Sessions, Verdict};
@@ -30,6 +30,8 @@ pub struct PartitionState {
     overlay: Overlay,
     /// Changes that are no items: expiry entries that went.
     direct: Changes,
+    /// How many bytes of values the entry's operations may still read.
+    room_of_entry: usize,
     /// The earliest deadline that may be due next; `u64::MAX`: none is known.
     pub next_due_ms: u64,
 }
@@ -84,6 +86,7 @@ impl PartitionState {
             sessions,
             overlay: Overlay::default(),
             direct: Changes::default(),
+            room_of_entry: READ_BY_ENTRY,
             next_due_ms: u64::MAX,
         };
         loaded.next_due_ms = earliest_deadline(state, &loaded.descriptor)?;
@@ -104,6 +107,7 @@ impl PartitionState {
         let group = self.group;
         let unknown = |why: String| ApplyError::UnknownCommand { group, index: id.index(), why };
         let batch = CommandBatch::decode(data).map_err(|error| unknown(error.to_string()))?;
+        self.room_of_entry = READ_BY_ENTRY;
         let mut expired = None;
         let expire = batch.commands.iter().find_map(|command| match &command.command {
             Some(command::Command::Expire(expire)) => Some(expire.limit),
@@ -175,6 +179,8 @@ impl PartitionState {
             state,
             overlay: &mut self.overlay,
             progress: &mut self.progress,
+            room: READ_BY_ONE,
+            room_of_entry: &mut self.room_of_entry,
         };
         evaluation.run(kind)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -11,10 +12,10 @@ use placement::{ClusterId, Leaders, NodeId, Partition, PartitionId, Table, Table
 use prost::Message;
 use proto::convert;
 use proto::v1::{
-    BatchRequest, BatchResponse, Failure, ForwardRequest, Operation, Result as OperationResult, WrongEpoch,
-    error_detail::Detail, operation::Operation as Kind, result::Result as Outcome,
+    BatchRequest, BatchResponse, Failure, ForwardRequest, GetResponse, Operation, Result as OperationResult,
+    WrongEpoch, error_detail::Detail, operation::Operation as Kind, result::Result as Outcome,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -26,6 +27,7 @@ use super::local::{self, LocalError};
 use crate::disk::DiskWatch;
 use crate::meta::FollowedMap;
 use crate::observability::metrics::{Metrics, Operation as Counted, Outcome as Ended};
+use crate::partition::operations::{READ_BY_ONE, reads_too_much};
 use crate::raft::Groups;
 use crate::raft::network::forward::ForwardError;
 use crate::raft::network::peers::Peers;
@@ -33,6 +35,8 @@ use crate::seams::{clock, runtime};
 
 /// A read that another node does not answer is tried again after this long.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
+/// Reads of one batch that are under way at once.
+const READS_AT_ONCE: usize = 32;
 const SHORTEST_PAUSE_MS: u64 = 4;
 /// Leaders that may be known of partitions that are not on the map.
 const HINTS_AHEAD: usize = 256;
@@ -202,15 +206,27 @@ impl Router {
         Ok(())
     }
 
-    /// A batch that need not be atomic: every operation by itself, all at once.
+    /// A batch that need not be atomic: every operation by itself. All are begun at once, in
+    /// their order, but reads, whose answers may be large: of those a few at a time.
     fn scatter(
         self: &Arc<Self>,
         context: &Context,
         table: &Table,
         batch: BatchRequest,
     ) -> impl Future<Output = Outcome> + use<> {
+        let reading = Arc::new(Reading { turns: Semaphore::new(READS_AT_ONCE), read: AtomicUsize::new(0) });
         let parts = batch.operations.into_iter().enumerate().map(|(at, operation)| {
             let begun = match operation.operation {
+                Some(kind @ Kind::Get(_)) => {
+                    let (router, context, reading) =
+                        (Arc::clone(self), context.clone(), Arc::clone(&reading));
+                    let prepared = Prepared { table: table.clone(), kind };
+                    async move {
+                        let _turn = reading.turns.acquire().await;
+                        reading.take(router.begin_prepared(&context, prepared).await?)
+                    }
+                    .boxed()
+                }
                 Some(kind) => {
                     let kind = with_retry(kind, batch.retry.as_ref(), at);
                     self.begin_prepared(context, Prepared { table: table.clone(), kind })
@@ -470,6 +486,23 @@ fn table_of(kind: &Kind) -> &str {
         Kind::Exists(exists) => &exists.table,
         Kind::Batch(batch) => &batch.table,
         Kind::Txn(txn) => &txn.table,
+    }
+}
+
+/// What the reads of a batch may take: their answers travel as one message.
+struct Reading {
+    turns: Semaphore,
+    read: AtomicUsize,
+}
+
+impl Reading {
+    fn take(&self, outcome: Outcome) -> Result<Outcome, Failure> {
+        let Outcome::Get(GetResponse { item: Some(item) }) = &outcome else { return Ok(outcome) };
+        let read = self.read.fetch_add(item.value.len(), Ordering::Relaxed) + item.value.len();
+        if read > READ_BY_ONE {
+            return Err(reads_too_much(read as u64));
+        }
+        Ok(outcome)
     }
 }
 

@@ -5,6 +5,9 @@
 //! which it was sent: an operation whose key is in use by an earlier one, where either of
 //! them writes, waits for that one's answer. Whatever answers are there when the connection
 //! can take more go out as one message.
+//!
+//! Answers that wait for an earlier one are bounded in bytes. Over the bound a value that was
+//! read is let go and read again when it is its turn.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -12,10 +15,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::stream::{FuturesOrdered, Stream, StreamExt};
+use futures::stream::{FuturesUnordered, Stream, StreamExt};
 use prost::Message;
 use proto::v1::{
-    Failure, Operation, Result as OperationResult, StreamRequest, StreamResponse,
+    Failure, GetRequest, Operation, Result as OperationResult, StreamRequest, StreamResponse,
     operation::Operation as Kind, result::Result as Outcome,
 };
 use tonic::{Code, Status};
@@ -27,22 +30,37 @@ use crate::router::operations::is_write;
 const IN_FLIGHT: usize = 1024;
 /// An answer message grows to about this.
 const ANSWER_BYTES: usize = 1 << 20;
+/// Answers that wait for an earlier one hold about this.
+const WAITING_BYTES: usize = 16 << 20;
 
 /// One stream of operations.
 pub struct Pipeline<I, B> {
     input: Option<I>,
     begin: B,
     arrived: VecDeque<Operation>,
-    running: FuturesOrdered<BoxFuture<'static, OperationResult>>,
-    /// The keys of what runs, oldest first.
-    held: VecDeque<Held>,
+    running: FuturesUnordered<BoxFuture<'static, (u64, OperationResult)>>,
+    /// What has begun and is not answered, oldest first; the first has this number.
+    places: VecDeque<Place>,
+    first: u64,
+    waiting_bytes: usize,
     used: HashMap<Bytes, Use>,
     broken: Option<Status>,
 }
 
-struct Held {
+/// An operation's place among the answers.
+struct Place {
     keys: Vec<Bytes>,
     writes: bool,
+    /// A read, which can be done once more.
+    read: Option<GetRequest>,
+    state: State,
+}
+
+enum State {
+    Running,
+    Done(OperationResult, usize),
+    /// Read, and let go.
+    Again,
 }
 
 #[derive(Default)]
@@ -62,15 +80,17 @@ where
             input: Some(input),
             begin,
             arrived: VecDeque::new(),
-            running: FuturesOrdered::new(),
-            held: VecDeque::new(),
+            running: FuturesUnordered::new(),
+            places: VecDeque::new(),
+            first: 0,
+            waiting_bytes: 0,
             used: HashMap::new(),
             broken: None,
         }
     }
 
     fn read(&mut self, context: &mut Context<'_>) {
-        while self.arrived.is_empty() && self.running.len() < IN_FLIGHT {
+        while self.arrived.is_empty() && self.places.len() < IN_FLIGHT {
             let Some(input) = &mut self.input else { return };
             match input.poll_next_unpin(context) {
                 Poll::Ready(Some(Ok(frame))) => self.arrived.extend(frame.operations),
@@ -86,14 +106,14 @@ where
 
     /// Begins what has arrived, up to the first that has to wait.
     fn begin_arrived(&mut self) {
-        while self.running.len() < IN_FLIGHT {
+        while self.places.len() < IN_FLIGHT && self.waiting_bytes < WAITING_BYTES {
             let Some(operation) = self.arrived.pop_front() else { return };
             let Some(kind) = operation.operation else {
                 let failure =
                     Failure::new(Code::InvalidArgument, "this node does not know the operation", None);
                 let result = OperationResult { result: Some(Outcome::Failure(failure)) };
-                self.running.push_back(Box::pin(std::future::ready(result)));
-                self.held.push_back(Held { keys: Vec::new(), writes: false });
+                let state = State::Done(result, 0);
+                self.places.push_back(Place { keys: Vec::new(), writes: false, read: None, state });
                 continue;
             };
             let writes = is_write(&kind);
@@ -108,22 +128,70 @@ where
                 let used = self.used.entry(key.clone()).or_default();
                 *(if writes { &mut used.writers } else { &mut used.readers }) += 1;
             }
-            self.held.push_back(Held { keys, writes });
-            let running = (self.begin)(kind);
-            self.running.push_back(running);
+            let read = match &kind {
+                Kind::Get(get) => Some(get.clone()),
+                _ => None,
+            };
+            let number = self.first + self.places.len() as u64;
+            self.places.push_back(Place { keys, writes, read, state: State::Running });
+            self.run(number, kind);
+        }
+    }
+
+    fn run(&mut self, number: u64, kind: Kind) {
+        let running = (self.begin)(kind);
+        self.running.push(Box::pin(async move { (number, running.await) }));
+    }
+
+    fn done(&mut self, number: u64, result: OperationResult) {
+        let Some(place) = usize::try_from(number - self.first).ok().and_then(|at| self.places.get_mut(at))
+        else {
+            return;
+        };
+        let bytes = result.encoded_len();
+        let no_room = self.waiting_bytes + bytes > WAITING_BYTES && number != self.first;
+        place.state = if no_room && place.read.is_some() {
+            State::Again
+        } else {
+            self.waiting_bytes += bytes;
+            State::Done(result, bytes)
+        };
+    }
+
+    /// The answer that is due next, if it is there.
+    fn next_answer(&mut self) -> Option<(OperationResult, usize)> {
+        let place = self.places.front_mut()?;
+        match std::mem::replace(&mut place.state, State::Running) {
+            State::Running => None,
+            State::Again => {
+                if let Some(get) = place.read.clone() {
+                    self.run(self.first, Kind::Get(get));
+                }
+                None
+            }
+            State::Done(result, bytes) => {
+                self.waiting_bytes -= bytes;
+                self.release_oldest();
+                Some((result, bytes))
+            }
         }
     }
 
     fn release_oldest(&mut self) {
-        let Some(held) = self.held.pop_front() else { return };
-        for key in held.keys {
+        let Some(place) = self.places.pop_front() else { return };
+        self.first += 1;
+        for key in place.keys {
             let Some(used) = self.used.get_mut(&key) else { continue };
-            let count = if held.writes { &mut used.writers } else { &mut used.readers };
+            let count = if place.writes { &mut used.writers } else { &mut used.readers };
             *count = count.saturating_sub(1);
             if used.readers + used.writers == 0 {
                 self.used.remove(&key);
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.places.is_empty() && self.arrived.is_empty() && self.input.is_none()
     }
 }
 
@@ -137,31 +205,27 @@ where
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         let (mut results, mut bytes) = (Vec::new(), 0);
-        loop {
+        while bytes < ANSWER_BYTES && results.len() < IN_FLIGHT {
             this.begin_arrived();
             this.read(context);
             this.begin_arrived();
+            if let Some((result, size)) = this.next_answer() {
+                bytes += size;
+                results.push(result);
+                continue;
+            }
             match this.running.poll_next_unpin(context) {
-                Poll::Ready(Some(result)) => {
-                    this.release_oldest();
-                    bytes += result.encoded_len();
-                    results.push(result);
-                    if bytes < ANSWER_BYTES && results.len() < IN_FLIGHT {
-                        continue;
-                    }
-                }
-                Poll::Ready(None)
-                    if results.is_empty() && this.arrived.is_empty() && this.input.is_none() =>
-                {
-                    return Poll::Ready(this.broken.take().map(Err));
-                }
-                Poll::Ready(None) | Poll::Pending => {}
+                Poll::Ready(Some((number, result))) => this.done(number, result),
+                Poll::Ready(None) | Poll::Pending => break,
             }
-            if results.is_empty() {
-                return Poll::Pending;
-            }
+        }
+        if !results.is_empty() {
             return Poll::Ready(Some(Ok(StreamResponse { results })));
         }
+        if this.is_over() {
+            return Poll::Ready(this.broken.take().map(Err));
+        }
+        Poll::Pending
     }
 }
 
@@ -234,5 +298,40 @@ mod tests {
         assert!(futures::poll!(answers.next()).is_pending());
         seen.try_recv().unwrap().1.send(numbered(2)).unwrap();
         assert_eq!(answers.next().await.unwrap().unwrap().results, [numbered(2)]);
+    }
+
+    fn value(bytes: usize) -> OperationResult {
+        let item = proto::v1::Item { value: vec![0; bytes].into(), ..Default::default() };
+        OperationResult { result: Some(Outcome::Get(proto::v1::GetResponse { item: Some(item) })) }
+    }
+
+    #[tokio::test]
+    async fn large_values_that_wait_are_let_go_and_read_again() {
+        let keys = ["a", "b", "c", "d", "e"];
+        let (mut seen, mut answers) = pipeline(keys.map(get).to_vec());
+        assert!(futures::poll!(answers.next()).is_pending());
+        let first = seen.try_recv().unwrap().1;
+        while let Ok((_, answer)) = seen.try_recv() {
+            answer.send(value(6 << 20)).unwrap();
+        }
+        assert!(futures::poll!(answers.next()).is_pending(), "they wait for the first");
+        first.send(numbered(0)).unwrap();
+        let mut got = Vec::new();
+        let mut again = 0;
+        while got.len() < keys.len() {
+            let next = answers.next();
+            let mut next = std::pin::pin!(next);
+            match futures::poll!(&mut next) {
+                Poll::Ready(Some(message)) => got.extend(message.unwrap().results),
+                Poll::Ready(None) => panic!("the stream ended early"),
+                Poll::Pending => {
+                    again += 1;
+                    seen.try_recv().unwrap().1.send(value(6 << 20)).unwrap();
+                }
+            }
+        }
+        assert_eq!(again, 2, "two fit, two are read again");
+        assert_eq!(got[0], numbered(0));
+        assert!(got[1..].iter().all(|result| result.encoded_len() > 6 << 20));
     }
 }
