@@ -1,1 +1,34 @@
-//! Verbs of end-to-end tests.
+//! Verbs for scenarios that run real nodes: processes, folders, ports, signals.
+//!
+//! ```text
+//!   tests/*.rs      scenarios, one file each: read these first
+//!      │ say
+//!      ▼
+//!   scenario        one at a time, a seed, what is printed
+//!   cluster         form, kill9, pause, drain, await_healthy …
+//!      │               process   one node and its log
+//!      │               network   ports on this machine, or a namespace for each node
+//!      ▼
+//!   history         what was attempted, and what may be seen afterwards
+//!   workload        clients that write and read, and keep that history
+//!   replicas        whether every copy holds the same
+//! ```
+//!
+//! Nothing here waits for a time to pass where it can wait for a condition: see [`until`].
+//! A process that a scenario starts ends with it, however it ends.
+
+pub mod cluster;
+pub mod commands;
+pub mod files;
+pub mod history;
+pub mod network;
+pub mod process;
+pub mod programs;
+pub mod replicas;
+pub mod scenario;
+pub mod until;
+pub mod workload;
+
+pub use cluster::{Cluster, Shape};
+pub use scenario::Scenario;
+pub use until::until;

@@ -123,9 +123,9 @@ pub struct Reached {
 pub struct Timing {
     /// How often a leader is heard.
     pub heartbeat_interval: Duration,
-    /// The shortest silence after which a follower stands; at least two heartbeats.
+    /// The shortest time from the end of a lease until a follower stands; at least two heartbeats.
     pub election_timeout_min: Duration,
-    /// The longest such silence.
+    /// The longest such time, and a leader's lease.
     pub election_timeout_max: Duration,
     /// A partition that nobody used for so long sleeps.
     pub sleep_after: Duration,

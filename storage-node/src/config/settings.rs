@@ -68,12 +68,13 @@ pub struct Settings {
     /// How often a leader tells its followers that it is there.
     #[arg(long, env = "TRILITH_HEARTBEAT_INTERVAL", value_name = "TIME", help_heading = "Timing")]
     pub heartbeat_interval: Option<TimeSpan>,
-    /// The shortest silence of a leader after which a follower stands for election. At least
+    /// A follower stands for election once the leader's lease, which is `election_timeout_max`,
+    /// has run out and then a time has passed that is drawn between this and that. At least
     /// twice the heartbeat interval, so that one lost heartbeat elects nobody.
     #[arg(long, env = "TRILITH_ELECTION_TIMEOUT_MIN", value_name = "TIME", help_heading = "Timing")]
     pub election_timeout_min: Option<TimeSpan>,
-    /// The longest such silence. Each election draws its own between the two; also how long
-    /// a restarted node keeps out of elections.
+    /// The longest such time and a leader's lease; also how long a restarted node keeps out of
+    /// elections.
     #[arg(long, env = "TRILITH_ELECTION_TIMEOUT_MAX", value_name = "TIME", help_heading = "Timing")]
     pub election_timeout_max: Option<TimeSpan>,
     /// A partition that nobody has used for so long sleeps: it sends no heartbeats until it
@@ -168,9 +169,9 @@ impl Settings {
             listen_http: loopback(7402),
             port_offset: Some(0),
             join: Some(Vec::new()),
-            heartbeat_interval: Some(TimeSpan::from_millis(250)),
-            election_timeout_min: Some(TimeSpan::from_millis(700)),
-            election_timeout_max: Some(TimeSpan::from_millis(900)),
+            heartbeat_interval: Some(TimeSpan::from_millis(100)),
+            election_timeout_min: Some(TimeSpan::from_millis(250)),
+            election_timeout_max: Some(TimeSpan::from_millis(400)),
             sleep_after: Some(TimeSpan::from_millis(5_000)),
             max_key_bytes: Some(ByteSize::kib(4)),
             max_value_bytes: Some(ByteSize::mib(8)),

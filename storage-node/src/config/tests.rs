@@ -44,7 +44,7 @@ fn a_data_folder_is_all_that_must_be_given() {
     assert_eq!(config.listen.grpc.to_string(), "127.0.0.1:7400");
     assert_eq!(config.advertise.peer.to_string(), "127.0.0.1:7401");
     assert_eq!(config.limits.max_value_bytes, 8 << 20);
-    assert_eq!(config.timing.election_timeout_min, Duration::from_millis(700));
+    assert_eq!(config.timing.election_timeout_min, Duration::from_millis(250));
     assert!(refusal(configured("")).contains("--data"));
 }
 
@@ -167,10 +167,10 @@ fn the_offset_moves_every_port_but_a_free_one() {
 #[test]
 fn settings_that_cannot_be_are_refused_by_name() {
     let cases = [
-        ("--election-timeout-min 400ms", "election_timeout_min"),
-        ("--election-timeout-max 700ms", "election_timeout_max"),
+        ("--election-timeout-min 150ms", "election_timeout_min"),
+        ("--election-timeout-max 250ms", "election_timeout_max"),
         ("--heartbeat-interval 1ms", "heartbeat_interval"),
-        ("--sleep-after 900ms", "sleep_after"),
+        ("--sleep-after 400ms", "sleep_after"),
         ("--max-key-bytes 0", "max_key_bytes"),
         ("--max-key-bytes 1MiB", "max_key_bytes"),
         ("--max-batch-bytes 1MiB", "max_batch_bytes"),

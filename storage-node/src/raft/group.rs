@@ -49,9 +49,9 @@ const EXPIRE_AT_ONCE: u32 = 1000;
 pub struct Timing {
     /// How often a leader is heard.
     pub heartbeat_interval: Duration,
-    /// The shortest silence after which a follower stands.
+    /// The shortest time from the end of a lease until a follower stands.
     pub election_timeout_min: Duration,
-    /// The longest such silence, and a leader's lease.
+    /// The longest such time, and a leader's lease.
     pub election_timeout_max: Duration,
     /// A group that nobody used for so long sleeps.
     pub sleep_after: Duration,
@@ -162,6 +162,9 @@ fn config(group: PartitionId, timing: Timing) -> Config {
         heartbeat_interval: ms(timing.heartbeat_interval),
         election_timeout_min: ms(timing.election_timeout_min),
         election_timeout_max: ms(timing.election_timeout_max),
+        // An answered append says what a heartbeat would, if there is time for the next.
+        heartbeat_min_interval: (timing.heartbeat_interval.mul_f64(2.25) < timing.election_timeout_min)
+            .then(|| ms(timing.heartbeat_interval)),
         // A restarted leader must win an election: its own last entries may not be on disk.
         enable_leader_restore: Some(false),
         enable_pre_vote: Some(true),

@@ -147,7 +147,9 @@ impl Sleep {
         let asleep = *self.state.lock();
         match asleep {
             Some(Asleep { leader: Some((node, process)), since }) => {
-                let gone = self.peers.liveness().is_gone(node, process, self.timing.election_timeout_max);
+                // As long as a follower that is awake waits for its leader.
+                let patience = self.timing.election_timeout_max + self.timing.election_timeout_min;
+                let gone = self.peers.liveness().is_gone(node, process, patience);
                 if gone || since.elapsed() > TRUSTS_FOR {
                     self.wake();
                 }
