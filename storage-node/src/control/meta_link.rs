@@ -73,6 +73,9 @@ impl MetaLink {
 
     /// Whom to ask for the meta leader, the likeliest first.
     pub fn candidates(&self) -> Vec<String> {
+        // Asked before the map is held: `leader_address` holds it too, and whoever holds it twice
+        // waits for ever once a new map is to be set in between.
+        let leader = self.leader_address();
         let map = self.map.borrow();
         let address = |node: NodeId| map.node_details(node).map(|details| details.addresses.peer.clone());
         let voters = map.meta().replicas.iter().filter_map(|replica| address(replica.node));
@@ -80,7 +83,7 @@ impl MetaLink {
         let own = address(self.node);
         let mut found = Vec::new();
         let known = self.known.iter().cloned();
-        for candidate in Some(self.leader_address()).into_iter().chain(voters).chain(others).chain(known) {
+        for candidate in Some(leader).into_iter().chain(voters).chain(others).chain(known) {
             if !candidate.is_empty() && Some(&candidate) != own.as_ref() && !found.contains(&candidate) {
                 found.push(candidate);
             }

@@ -484,9 +484,12 @@ impl Group {
 
     /// The group as this replica sees it.
     pub fn report(&self) -> GroupReport {
+        // Asked before the metrics are held: `leads` holds them too, and whoever holds them twice
+        // waits for ever once openraft wants to write them in between.
+        let leads = self.leads();
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let leads = metrics.current_leader == Some(self.replica.0) && self.leads();
+        let leads = leads && metrics.current_leader == Some(self.replica.0);
         // What is committed counts; a later change that is not is said to be under way.
         let membership: &StoredMembership = &metrics.committed_membership_config;
         let configs = membership.get_joint_config();
