@@ -126,8 +126,10 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        // A namespace takes its pair of links with it.
+        // A namespace lives on, with its pair of links, until the last connection in it is
+        // given up; so the links go first.
         for node in 0..self.nodes {
+            let _ = ip(&["link", "del", &format!("{}h{node}", self.name)]);
             let _ = ip(&["netns", "del", &self.namespace(node)]);
         }
         let _ = ip(&["link", "del", &self.name]);

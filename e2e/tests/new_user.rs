@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 const NODES: u16 = 3;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const ENDED_WITHIN: Duration = Duration::from_secs(30);
+const HEALTHY_WITHIN: Duration = Duration::from_secs(10);
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,8 +92,13 @@ async fn use_it(endpoints: &str) -> anyhow::Result<()> {
     prints("get o1 -t orders", "paid\n").await?;
     run("get o1").await?.ended_with(3)?;
 
-    let status = run("cluster status").await?.output()?;
-    ensure!(status.contains("all healthy") && status.contains("node-3"), "{status}");
+    // The new table's followers are heard of within a second.
+    until("the status says that all is well", HEALTHY_WITHIN, async || {
+        let status = run("cluster status").await?.output()?;
+        ensure!(status.contains("all healthy") && status.contains("node-3"), "{status}");
+        Ok(())
+    })
+    .await?;
     run("--help").await?.ended_with(0)?;
     until("the greeting is gone ten seconds later, or sooner", Duration::from_secs(10), async || {
         run("get greeting").await?.ended_with(3)
