@@ -43,6 +43,11 @@ impl Shape {
         Self { routing: Routing::Any, ..Self::unary(clients, read_share) }
     }
 
+    /// The same load on a table that is one Raft group, as etcd is.
+    const fn in_one_partition(self) -> Self {
+        Self { table: ONE_PARTITION, ..self }
+    }
+
     const fn stream(clients: usize, window: usize, read_share: f64, table: &'static str) -> Self {
         Self { window, table, ..Self::unary(clients, read_share) }
     }
@@ -80,6 +85,11 @@ pub fn steps() -> Vec<Step> {
     let one_client = Step::same("put, 1 client, unary: median latency", Shape::unary(1, 0.0));
     vec![
         Step::same(PUT_64, Shape::unary(64, 0.0)),
+        Step::against(
+            "put, 64 clients, unary, 1 partition",
+            Shape::unary(64, 0.0).in_one_partition(),
+            Shape::unary(64, 0.0),
+        ),
         Step { by_latency: true, ..one_client },
         Step::same("linearizable get, 64 clients, unary", Shape::unary(64, 1.0)),
         Step::same("put, 64 clients, unary, any node", Shape::any_node(64, 0.0)),
@@ -87,6 +97,11 @@ pub fn steps() -> Vec<Step> {
         Step::against(
             "put, stream, 4 clients × 64 in flight (etcd: 256 clients)",
             Shape::stream(4, 64, 0.0, ""),
+            Shape::unary(256, 0.0),
+        ),
+        Step::against(
+            "put, stream, 4 clients × 64 in flight, 1 partition",
+            Shape::stream(4, 64, 0.0, ONE_PARTITION),
             Shape::unary(256, 0.0),
         ),
         Step::against(
