@@ -73,6 +73,7 @@ pub async fn register(
     peers: &[String],
     deadline: Instant,
 ) -> Result<RegisterResponse, Failure> {
+    let own = entry.addresses.as_ref().map(|addresses| addresses.peer.as_str());
     let mut likely: Option<String> = None;
     let mut turn = 0;
     let mut last = "no other node is known".to_owned();
@@ -93,9 +94,11 @@ pub async fn register(
                 turn += usize::from(likely.is_none());
             }
             Ok(answer) => return Ok(answer),
+            // Who had this node's address before it may still be listed with it; then it asks itself.
             Err(refused)
                 if refused.code == Code::Unavailable as i32
-                    || refused.code == Code::DeadlineExceeded as i32 =>
+                    || refused.code == Code::DeadlineExceeded as i32
+                    || own == Some(address.as_str()) =>
             {
                 last = refused.message;
                 turn += 1;

@@ -30,10 +30,28 @@ impl MetaState {
             && self.nodes.get(&node.id) == Some(&NodeDetails::of(&entry));
         let id = node.id;
         if !same {
+            self.free_name(&node);
             self.put_node(node, &entry);
         }
         let known = self.node_entry(id).ok_or(Refusal::UnknownNode(id))?;
         Ok(Answer { outcome: Outcome::Node(known), already: same })
+    }
+
+    /// Whoever is on the way out gives up the name that another one comes with: a pod whose data is lost comes
+    /// back as another node of the same name, and what the old one held can go nowhere before that.
+    fn free_name(&mut self, newcomer: &Node) {
+        let Some(holder) = self.holder_of(&newcomer.name, newcomer.id) else { return };
+        if let Some(node) = self.map.nodes.get_mut(&holder) {
+            let [a, b, c, d, ..] = holder.to_bytes();
+            node.name = format!("{}~{a:02x}{b:02x}{c:02x}{d:02x}", newcomer.name);
+        }
+        self.touch(RecordKey::Node(holder));
+    }
+
+    /// Another node that has a name.
+    fn holder_of(&self, name: &str, but: NodeId) -> Option<NodeId> {
+        let mut others = self.map.nodes.values().filter(|node| node.id != but);
+        others.find(|node| node.state != NodeState::Removed && node.name == name).map(|node| node.id)
     }
 
     /// The node that an entry describes, in the state that it has or starts in.
@@ -58,21 +76,27 @@ impl MetaState {
         if addresses.grpc.is_empty() || addresses.peer.is_empty() {
             return Err(Refusal::Invalid(format!("{} says no address for clients or for peers", entry.name)));
         }
-        let holder =
-            self.map.nodes.values().find(|other| {
-                other.id != id && other.state != NodeState::Removed && other.name == entry.name
-            });
-        if let Some(holder) = holder {
-            return Err(Refusal::NodeNameTaken { name: entry.name.clone(), holder: holder.id });
-        }
+        let leaves = |node: &Node| matches!(node.state, NodeState::Draining | NodeState::Drained);
+        let holder = self.holder_of(&entry.name, id).and_then(|holder| self.map.nodes.get(&holder));
+        let name = match (holder, known) {
+            // It gave the name up when another one came with it.
+            (Some(_), Some(known))
+                if known.name.strip_prefix(&entry.name).is_some_and(|rest| rest.starts_with('~')) =>
+            {
+                known.name.clone()
+            }
+            (Some(holder), _) if !leaves(holder) => {
+                return Err(Refusal::NodeNameTaken { name: entry.name.clone(), holder: holder.id });
+            }
+            _ => entry.name.clone(),
+        };
         if entry.supports_version < self.cluster_version {
             return Err(Refusal::VersionRefused(format!(
                 "{} supports cluster version {} and the active one is {}: run a newer program",
                 entry.name, entry.supports_version, self.cluster_version
             )));
         }
-        let (name, zone, host) = (entry.name.clone(), entry.zone.clone(), entry.host.clone());
-        Ok(Node { id, name, state, zone, host })
+        Ok(Node { id, name, state, zone: entry.zone.clone(), host: entry.host.clone() })
     }
 
     pub(super) fn put_node(&mut self, node: Node, entry: &NodeEntry) {

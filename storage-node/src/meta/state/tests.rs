@@ -106,6 +106,23 @@ fn a_node_registers_again_under_its_identity_and_nobody_takes_its_name() {
 }
 
 #[test]
+fn a_node_on_its_way_out_gives_its_name_to_a_newcomer() {
+    let mut state = cluster(2);
+    must(&mut state, node_state(2, StateMessage::Draining));
+    let newcomer = NodeEntry { name: "node-2".to_owned(), ..entry(3, "") };
+    must(&mut state, register(newcomer));
+    assert_eq!(state.find_node("node-2"), Some(node(3)));
+    let renamed = state.map().nodes[&node(2)].name.clone();
+    assert!(renamed.starts_with("node-2~"), "{renamed}");
+    // It may still come back, and be wanted again; the name stays the newcomer's.
+    must(&mut state, register(entry(2, "")));
+    must(&mut state, node_state(2, StateMessage::Serving));
+    must(&mut state, register(entry(2, "")));
+    assert_eq!(state.map().nodes[&node(2)].name, renamed);
+    assert_eq!(state.find_node("node-2"), Some(node(3)));
+}
+
+#[test]
 fn the_life_of_a_node_goes_one_way_and_back_until_it_is_removed() {
     let mut state = cluster(4);
     must(&mut state, table("t", &[&[1, 2, 3]]));
