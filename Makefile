@@ -20,7 +20,7 @@ PROCESS_TEST_THREADS ?= 1
 
 .PHONY: help
 help: ## List what there is to make
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: prerequisites
 prerequisites:
@@ -37,21 +37,35 @@ run: binaries ## Build, and start a cluster of three nodes on this machine; Ctrl
 binaries: prerequisites
 	@cargo build --locked --workspace --bins
 
+# Those that need a Kubernetes cluster are left out here: see `make e2e`.
 .PHONY: test
-test: binaries ## Run every test
+test: binaries ## Run every test that takes this machine only
 	@cargo test --locked --workspace --doc
 	@cargo test --locked --workspace --lib --bins
-	@$(MAKE) e2e
+	@$(MAKE) e2e-processes
 
-.PHONY: e2e
-e2e: binaries ## Run the tests that start real nodes
+.PHONY: e2e-processes
+e2e-processes: binaries ## Run the scenarios with real nodes as processes on this machine
 	@cargo test --locked --workspace --test '*' -- --test-threads=$(PROCESS_TEST_THREADS)
 
+# On Kubernetes they take 25 minutes at most on two cores, once everything is built.
+.PHONY: e2e
+e2e: e2e-processes e2e-kubernetes ## Run all scenarios: with processes, then on a real Kubernetes cluster
+
+.PHONY: e2e-kubernetes
+e2e-kubernetes: binaries ## Run scenarios on Kubernetes, such as: make e2e-kubernetes ARGS="2 3"
+	@scripts/e2e.sh $(ARGS)
+
+.PHONY: e2e-smoke
+e2e-smoke: binaries ## Run those on Kubernetes that matter most, in eight minutes
+	@scripts/e2e.sh smoke
+
 .PHONY: verify
-verify: prerequisites ## Check format, lints, dependencies and generated files; changes nothing
+verify: prerequisites ## Check format, lints, dependencies, generated files and the chart; changes nothing
 	@cargo fmt --all --check
 	@scripts/generated.sh
 	@scripts/deny.sh
+	@scripts/chart.sh
 	@cargo clippy --locked --workspace --all-targets -- --deny warnings
 
 .PHONY: fix
@@ -64,3 +78,15 @@ fix: prerequisites ## Format, and carry out what clippy proposes
 bench: binaries ## Measure three of our nodes beside three of etcd (takes Go)
 	@bench/etcd.sh >/dev/null
 	@'$(BINARIES)/trilith-bench' compare $(ARGS)
+
+# Without Docker, the programs in the images are those that are built here.
+.PHONY: images
+images: ## Build the images of node, operator and command line as archives
+	@docker info >/dev/null 2>&1 || $(MAKE) binaries >&2
+	@scripts/images.sh $(ARGS)
+
+.PHONY: kube
+kube: ## Start a Kubernetes cluster on this machine, with the images on it
+	@e2e/cluster/cluster up
+	@$(MAKE) images | xargs e2e/cluster/cluster load
+	@e2e/cluster/cluster env

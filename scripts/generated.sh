@@ -6,6 +6,12 @@ set -euo pipefail
 # Cargo.lock: says so itself when it would have to change.
 cargo metadata --locked --format-version 1 >/dev/null
 
+# The CRDs, which the types of crds/ write. By a test, so that nothing has to be built for this alone.
+cargo test --quiet --locked --workspace --test generated >/dev/null || {
+    echo "crds/*.yaml is not what the types say: UPDATE_CRDS=1 cargo test --workspace --test generated writes it, and scripts/chart.sh --update copies it" >&2
+    exit 1
+}
+
 # Snapshots that a test wrote because they differ, and that nobody has looked at.
 pending=$(find . -name target -prune -o -name '*.snap.new' -print)
 if [ -n "$pending" ]; then

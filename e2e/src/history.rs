@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use guarded::Guarded;
 
-mod guarded;
+pub(crate) mod guarded;
 mod judge;
 
 pub use judge::Violation;

@@ -1,4 +1,4 @@
-//! Verbs for scenarios that run real nodes: processes, folders, ports, signals.
+//! Verbs for scenarios that run real nodes: as processes on this machine, or on Kubernetes.
 //!
 //! ```text
 //!   tests/*.rs      scenarios, one file each: read these first
@@ -12,6 +12,12 @@
 //!   history         what was attempted, and what may be seen afterwards
 //!   workload        clients that write and read, and keep that history
 //!   replicas        whether every copy holds the same
+//!
+//!   tests/kubernetes/   scenarios on a real Kubernetes cluster, one file each
+//!      │ say
+//!      ▼
+//!   kubernetes      apply, await_condition, kill_machine, …
+//!   witness         the application that runs there all the while, and what it saw
 //! ```
 //!
 //! Nothing here waits for a time to pass where it can wait for a condition: see [`until`].
@@ -21,12 +27,15 @@ pub mod cluster;
 pub mod commands;
 pub mod files;
 pub mod history;
+pub mod kubernetes;
 pub mod network;
+pub mod pace;
 pub mod process;
 pub mod programs;
 pub mod replicas;
 pub mod scenario;
 pub mod until;
+pub mod witness;
 pub mod workload;
 
 pub use cluster::{Cluster, Shape};

@@ -13,6 +13,16 @@ const LOOK: Duration = Duration::from_millis(40);
 pub async fn until<T>(
     what: &str,
     within: Duration,
+    look: impl AsyncFnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    until_every(what, within, LOOK, look).await
+}
+
+/// The same with another rest between two looks, where a look is not cheap.
+pub async fn until_every<T>(
+    what: &str,
+    within: Duration,
+    every: Duration,
     mut look: impl AsyncFnMut() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let deadline = Instant::now() + within;
@@ -23,10 +33,10 @@ pub async fn until<T>(
             Ok(Err(error)) => last = error,
             Err(_) => last = last.context("the last look did not end"),
         }
-        if Instant::now() + LOOK >= deadline {
+        if Instant::now() + every >= deadline {
             return Err(last).with_context(|| format!("not within {} s: {what}", within.as_secs_f64()));
         }
-        sleep(LOOK).await;
+        sleep(every).await;
     }
 }
 

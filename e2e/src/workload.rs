@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinSet;
 
+use crate::history::guarded::Guarded;
 use crate::history::{History, Outcome, What};
 
 /// After this many errors of one worker in a row it pauses, so that it does not spin while a
@@ -38,14 +39,20 @@ pub struct Load {
 pub struct Running {
     /// What they did and saw.
     pub history: Arc<History>,
+    errors: Arc<Guarded<Vec<String>>>,
     stop: Arc<AtomicBool>,
-    workers: JoinSet<Vec<String>>,
+    workers: JoinSet<()>,
 }
 
 impl Load {
-    /// Begins.
+    /// Begins, each worker as fast as it is answered.
     pub fn begin(&self, client: &Client) -> Running {
-        let (history, stop) = (Arc::new(History::default()), Arc::new(AtomicBool::new(false)));
+        self.begin_with(client, Arc::default(), Duration::ZERO)
+    }
+
+    /// Begins on a history that others may keep too, each worker with a rest after each call.
+    pub fn begin_with(&self, client: &Client, history: Arc<History>, rest: Duration) -> Running {
+        let (errors, stop) = (Arc::new(Guarded::default()), Arc::new(AtomicBool::new(false)));
         let mut workers = JoinSet::new();
         for worker in 0..self.writers + self.readers {
             let worker = Worker {
@@ -56,23 +63,29 @@ impl Load {
                 history: Arc::clone(&history),
                 random: StdRng::seed_from_u64(self.seed.wrapping_add(u64::from(worker))),
                 written: 0,
-                errors: Vec::new(),
+                errors: Arc::clone(&errors),
+                rest,
             };
             workers.spawn(worker.run(Arc::clone(&stop)));
         }
-        Running { history, stop, workers }
+        Running { history, errors, stop, workers }
     }
 }
 
 impl Running {
+    /// The errors that callers were told since this was asked last.
+    pub fn take_errors(&self) -> Vec<String> {
+        std::mem::take(&mut self.errors.lock())
+    }
+
     /// Ends it when every call under way has an outcome. Gives every error that a caller was
-    /// told.
+    /// told and that was not taken before.
     pub async fn end(mut self) -> anyhow::Result<(Arc<History>, Vec<String>)> {
         self.stop.store(true, Ordering::Release);
-        let mut errors = Vec::new();
         while let Some(worker) = self.workers.join_next().await {
-            errors.extend(worker.context("a client failed")?);
+            worker.context("a client failed")?;
         }
+        let errors = self.take_errors();
         Ok((self.history, errors))
     }
 }
@@ -85,11 +98,12 @@ struct Worker {
     history: Arc<History>,
     random: StdRng,
     written: u64,
-    errors: Vec<String>,
+    errors: Arc<Guarded<Vec<String>>>,
+    rest: Duration,
 }
 
 impl Worker {
-    async fn run(mut self, stop: Arc<AtomicBool>) -> Vec<String> {
+    async fn run(mut self, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::Acquire) {
             let key = format!("key-{:04}", self.random.random_range(0..self.keys));
             let done = match (self.writes, self.random.random_range(0..10)) {
@@ -99,11 +113,13 @@ impl Worker {
                 (true, _) => self.put(&key, None).await,
             };
             if let Err(error) = done {
-                self.errors.push(format!("{key}: {error}"));
+                self.errors.lock().push(format!("{key}: {error}"));
                 tokio::time::sleep(PAUSE).await;
             }
+            if !self.rest.is_zero() {
+                tokio::time::sleep(self.rest).await;
+            }
         }
-        self.errors
     }
 
     async fn read(&self, key: &str) -> Result<Option<u64>, Error> {
@@ -153,6 +169,7 @@ impl Worker {
     }
 }
 
-fn outcome_of(error: &Error) -> Outcome {
+/// What a writer knows after an error.
+pub(crate) fn outcome_of(error: &Error) -> Outcome {
     if error.is_definite() { Outcome::NotDone } else { Outcome::Unknown }
 }

@@ -1,0 +1,86 @@
+//! From a `KVTable` as people write it to a table that cannot be wrong.
+
+use crds::KVTable;
+use crds::cluster::Retention;
+use placement::TableName;
+
+/// A table that cannot be wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidTable {
+    /// What clients call it.
+    pub name: TableName,
+    /// The UID of the resource, which owns the table.
+    pub owner: String,
+    /// How many partitions.
+    pub partitions: u32,
+    /// How many buckets: a power of two, and no fewer than partitions.
+    pub buckets: u32,
+    /// How many copies: 1, 3, 5 or 7.
+    pub replicas: u32,
+    /// Milliseconds after which items go that say nothing else; 0: never.
+    pub default_ttl_ms: u64,
+    /// Whether the table goes with its resource.
+    pub drops: bool,
+}
+
+/// All that is wrong with a spec.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct Invalid(pub Vec<String>);
+
+/// What is known of a table whose resource goes, also where its spec is wrong: a resource can always be
+/// deleted. None: there can be no table of that name.
+pub fn leaving(table: &KVTable) -> Option<ValidTable> {
+    Some(ValidTable {
+        name: TableName::parse(table.table_name()).ok()?,
+        owner: table.metadata.uid.clone().unwrap_or_default(),
+        partitions: 0,
+        buckets: 0,
+        replicas: 0,
+        default_ttl_ms: 0,
+        drops: table.spec.deletion_policy == Retention::Delete,
+    })
+}
+
+/// Checks a table. The API server checks most of it already; a definition may be older than the
+/// operator, though.
+pub fn validate(table: &KVTable) -> Result<ValidTable, Invalid> {
+    let spec = &table.spec;
+    let mut problems = Vec::new();
+    let name = TableName::parse(table.table_name());
+    if let Err(error) = &name {
+        problems.push(format!("spec.name: {error}"));
+    }
+    let count = |value: i32| u32::try_from(value).unwrap_or_default();
+    let (partitions, buckets, replicas) = (count(spec.partitions), count(spec.buckets), count(spec.replicas));
+    if !buckets.is_power_of_two() || buckets > 1024 {
+        problems.push(format!("spec.buckets: {} is no power of two up to 1024", spec.buckets));
+    }
+    if partitions == 0 || partitions > buckets {
+        problems
+            .push(format!("spec.partitions: {} is not between 1 and the {buckets} buckets", spec.partitions));
+    }
+    if !matches!(replicas, 1 | 3 | 5 | 7) {
+        problems.push(format!("spec.replicas: {} is none of 1, 3, 5 and 7", spec.replicas));
+    }
+    let ttl = spec
+        .default_ttl
+        .as_ref()
+        .map_or(Ok(0), |ttl| ttl.duration().map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)));
+    if let Err(error) = &ttl {
+        problems.push(format!("spec.defaultTtl: {error}"));
+    }
+    let owner = table.metadata.uid.clone().unwrap_or_default();
+    match (name, ttl, problems.is_empty()) {
+        (Ok(name), Ok(default_ttl_ms), true) => Ok(ValidTable {
+            name,
+            owner,
+            partitions,
+            buckets,
+            replicas,
+            default_ttl_ms,
+            drops: spec.deletion_policy == Retention::Delete,
+        }),
+        _ => Err(Invalid(problems)),
+    }
+}
