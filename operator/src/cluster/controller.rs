@@ -18,7 +18,7 @@ use super::intent::Intent;
 use super::keep;
 use super::observe::{self, Found};
 use super::plan::{Plan, Problem, Step, plan, plan_deletion};
-use super::status::{Facts, Told, of_deletion, of_invalid, status};
+use super::status::{Facts, Told, of_deletion, of_invalid, stale_for, status};
 use super::validate::{Invalid, ValidCluster, is_paused, validate};
 use crate::dataplane::Where;
 use crate::runtime::caches;
@@ -78,7 +78,9 @@ async fn look(resource: Arc<KVCluster>, context: &Context, now: Timestamp) -> Re
     let before = resource.status.clone().unwrap_or_default();
     let after = status(&before, facts, now);
     tell_of_problems(&resource, context, &plan, (&before, &after)).await;
+    let stale = stale_for(&after, &found, now);
     tell(&resource, context, &before, after).await?;
+    let plan = Plan { requeue: plan.requeue.into_iter().chain(stale).min(), ..plan.clone() };
     Ok(next_look(context, &which, &plan, &outcome, refused.is_some()))
 }
 

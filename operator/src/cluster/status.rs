@@ -82,6 +82,22 @@ pub fn status(before: &KVClusterStatus, facts: Facts<'_>, now: Timestamp) -> KVC
     }
 }
 
+/// In how many seconds figures may be told that this status still shows as they were; none: it shows how many
+/// leaders and copies each node has. Bytes are told with them, and bring no look of their own.
+pub fn stale_for(after: &KVClusterStatus, found: &Found, now: Timestamp) -> Option<u64> {
+    let view = found.observed.data.known()?;
+    let differs = |node: &NodeStatus| {
+        let known = view.named(&node.name);
+        let number = |number: u64| i64::try_from(number).ok();
+        known.is_some_and(|known| {
+            node.leaders != number(known.leaders) || node.replicas != number(known.replicas)
+        })
+    };
+    let since = now.as_second() - after.figures_at.as_ref()?.0.as_second();
+    let left = u64::try_from(FIGURES_FOR.saturating_sub(since)).unwrap_or(0).max(1);
+    after.nodes.iter().any(differs).then_some(left)
+}
+
 fn tag(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
     let named = last.split_once('@').map_or(last, |(named, _)| named);

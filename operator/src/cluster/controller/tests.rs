@@ -194,6 +194,20 @@ async fn with_nothing_to_do_nothing_is_asked_of_the_api_server_for_ten_minutes()
     assert_eq!(server.conversation(), "");
 }
 
+#[tokio::test]
+async fn figures_that_may_not_be_told_yet_bring_another_look() {
+    let (server, door, pods, resource, began) = settled(3).await;
+    let context = context(&server, pods, claims(&server));
+    for node in &mut door.told.lock().status.nodes {
+        node.load = Some(v1::NodeLoad { leaders: 7, replicas: 9, ..v1::NodeLoad::default() });
+    }
+    let told = resource.status.as_ref().and_then(|status| status.figures_at.as_ref()).unwrap().0;
+    assert!(began.as_second() - told.as_second() < 60);
+    let left = 60 - u64::try_from(began.as_second() - told.as_second()).unwrap();
+    let action = look(Arc::new(resource), &context, began).await.unwrap();
+    assert_eq!(action, Action::requeue(std::time::Duration::from_secs(left)));
+}
+
 /// Declares another image.
 fn change_image(resource: &mut KVCluster) {
     resource.metadata.generation = Some(2);
