@@ -46,6 +46,13 @@ pub enum NodeState {
     Removed,
 }
 
+impl NodeState {
+    /// Whether the node is on its way out or already empty.
+    pub fn is_leaving(self) -> bool {
+        matches!(self, Self::Draining | Self::Drained)
+    }
+}
+
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {

@@ -181,6 +181,25 @@ impl Stage {
         self.await_that("it is as declared, and nothing is under way", name, within, is_settled).await
     }
 
+    /// Declares a cluster with a table, by an operator that is there, and waits until both are as declared and a
+    /// witness, which writes and reads from then on, has written.
+    pub async fn serving(
+        &self,
+        cluster: &KVCluster,
+        table: &KVTable,
+        within: Duration,
+    ) -> anyhow::Result<Witness> {
+        self.operator().await?;
+        self.declare(cluster).await?;
+        self.declare(table).await?;
+        let (cluster, table) = (cluster.name_any(), table.name_any());
+        let witness = self.witness(&cluster, &table).await?;
+        self.await_ready(&cluster, &table, within).await?;
+        self.await_settled(&cluster, within).await?;
+        witness.await_first_write(within).await?;
+        Ok(witness)
+    }
+
     /// Waits until a cluster and a table are ready.
     pub async fn await_ready(&self, cluster: &str, table: &str, within: Duration) -> anyhow::Result<()> {
         self.await_condition::<KVCluster>(cluster, "Ready", "True", within).await?;

@@ -17,13 +17,8 @@ const WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub async fn run(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.operator().await?;
-    stage.declare(&samples::cluster("orders", 3)).await?;
-    stage.declare(&samples::table("default", "orders")).await?;
-    let witness = stage.witness("orders", "default").await?;
-    stage.await_ready("orders", "default", WITHIN).await?;
-    stage.await_settled("orders", WITHIN).await?;
-    witness.await_first_write(WITHIN).await?;
+    let witness =
+        stage.serving(&samples::cluster("orders", 3), &samples::table("default", "orders"), WITHIN).await?;
     witness.await_more_writes(300, WITHIN).await?;
     let (before, claims) = (witness.cluster().await?, stage.claims("orders").await?.len());
 

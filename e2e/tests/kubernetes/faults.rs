@@ -22,14 +22,8 @@ const ROLL: [&str; 4] =
     ["before:switch-template", "before:transfer-leaders", "before:restart-pod", "after:restart-pod"];
 
 pub async fn run(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.operator().await?;
     let mut orders = samples::keeping_nothing(samples::cluster("orders", 5));
-    stage.declare(&orders).await?;
-    stage.declare(&samples::table("default", "orders")).await?;
-    let witness = stage.witness("orders", "default").await?;
-    stage.await_ready("orders", "default", WITHIN).await?;
-    stage.await_settled("orders", WITHIN).await?;
-    witness.await_first_write(WITHIN).await?;
+    let witness = stage.serving(&orders, &samples::table("default", "orders"), WITHIN).await?;
     let watchman = stage.watchman("orders", &witness);
 
     // While the node is being emptied; Kubernetes starts the operator again, and nobody helps it.

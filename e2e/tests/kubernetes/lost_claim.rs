@@ -15,13 +15,8 @@ const POD: &str = "orders-main-1";
 const CLAIM: &str = "data-orders-main-1";
 
 pub async fn run(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.operator().await?;
-    stage.declare(&samples::cluster("orders", 3)).await?;
-    stage.declare(&samples::table("default", "orders")).await?;
-    let witness = stage.witness("orders", "default").await?;
-    stage.await_ready("orders", "default", WITHIN).await?;
-    stage.await_settled("orders", WITHIN).await?;
-    witness.await_first_write(WITHIN).await?;
+    let witness =
+        stage.serving(&samples::cluster("orders", 3), &samples::table("default", "orders"), WITHIN).await?;
     witness.await_more_writes(300, WITHIN).await?;
 
     let lost = witness.cluster().await?.node(POD).context("there is no such node")?.id.clone();

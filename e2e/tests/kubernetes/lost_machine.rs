@@ -17,14 +17,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 const ELECTED_WITHIN_MS: u64 = 5_000;
 
 pub async fn run(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.operator().await?;
     let orders = samples::repairing_after(samples::cluster("orders", 4), "10s");
-    stage.declare(&orders).await?;
-    stage.declare(&samples::table("default", "orders")).await?;
-    let witness = stage.witness("orders", "default").await?;
-    stage.await_ready("orders", "default", WITHIN).await?;
-    stage.await_settled("orders", WITHIN).await?;
-    witness.await_first_write(WITHIN).await?;
+    let witness = stage.serving(&orders, &samples::table("default", "orders"), WITHIN).await?;
     witness.await_more_writes(300, WITHIN).await?;
 
     let (lost, machine) = victim(stage, &witness).await?;

@@ -15,18 +15,12 @@ const WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 pub async fn run(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.operator().await?;
     // Nothing is to be repaired here: the machine comes back.
     let orders = samples::repairing_after(samples::cluster("orders", 3), "10m");
-    stage.declare(&orders).await?;
     let mut table = samples::table("default", "orders");
     // One partition, so that the node that is cut off leads all of it.
     table.spec.partitions = 1;
-    stage.declare(&table).await?;
-    let witness = stage.witness("orders", "default").await?;
-    stage.await_ready("orders", "default", WITHIN).await?;
-    stage.await_settled("orders", WITHIN).await?;
-    witness.await_first_write(WITHIN).await?;
+    let witness = stage.serving(&orders, &table, WITHIN).await?;
 
     distant_leader(stage, &witness).await?;
     stage.await_settled("orders", WITHIN).await?;

@@ -18,13 +18,8 @@ const WITHIN: Duration = Duration::from_secs(90);
 const OLDER_GRACE: i64 = 45;
 
 pub async fn run(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.operator().await?;
-    stage.declare(&samples::cluster("orders", 3)).await?;
-    stage.declare(&samples::table("default", "orders")).await?;
-    let witness = stage.witness("orders", "default").await?;
-    stage.await_ready("orders", "default", WITHIN).await?;
-    stage.await_settled("orders", WITHIN).await?;
-    witness.await_first_write(WITHIN).await?;
+    let witness =
+        stage.serving(&samples::cluster("orders", 3), &samples::table("default", "orders"), WITHIN).await?;
     make_of_older_template(stage).await?;
     let before = lives(stage).await?;
     let failed = witness.mark().await?.failed_requests;

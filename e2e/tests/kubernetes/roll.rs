@@ -16,14 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LONGEST_GAP_MS: u64 = 500;
 
 pub async fn run(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.operator().await?;
     let mut orders = samples::cluster("orders", 3);
-    stage.declare(&orders).await?;
-    stage.declare(&samples::table("default", "orders")).await?;
-    let witness = stage.witness("orders", "default").await?;
-    stage.await_ready("orders", "default", WITHIN).await?;
-    stage.await_settled("orders", WITHIN).await?;
-    witness.await_first_write(WITHIN).await?;
+    let witness = stage.serving(&orders, &samples::table("default", "orders"), WITHIN).await?;
     witness.await_more_writes(300, WITHIN).await?;
     let watchman = stage.watchman("orders", &witness);
 

@@ -19,14 +19,8 @@ const REPLICAS: usize = 3;
 const LATE: [&str; 2] = ["orders-main-3", "orders-main-4"];
 
 pub async fn run(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.operator().await?;
     let mut orders = samples::keeping_nothing(samples::cluster("orders", 3));
-    stage.declare(&orders).await?;
-    stage.declare(&samples::table("default", "orders")).await?;
-    let witness = stage.witness("orders", "default").await?;
-    stage.await_ready("orders", "default", WITHIN).await?;
-    witness.await_first_write(WITHIN).await?;
-    stage.await_settled("orders", WITHIN).await?;
+    let witness = stage.serving(&orders, &samples::table("default", "orders"), WITHIN).await?;
     let watchman = stage.watchman("orders", &witness);
 
     let wide = widen(stage, &mut orders, &witness).await?;

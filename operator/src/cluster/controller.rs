@@ -7,10 +7,8 @@ use crds::annotations::FINALIZER;
 use crds::conditions::{Reason, merged};
 use crds::{KVCluster, KVClusterStatus};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::{Api, Resource, ResourceExt};
-use serde_json::json;
+use kube::{Resource, ResourceExt};
 
 use super::apply::{self, Hands, HeldBy, Outcome};
 use super::context::{Context, Monitored};
@@ -22,7 +20,7 @@ use super::status::{Facts, Told, of_deletion, of_invalid, stale_for, status};
 use super::validate::{Invalid, ValidCluster, is_paused, validate};
 use crate::dataplane::Where;
 use crate::runtime::caches;
-use crate::runtime::objects::{self, MANAGER, ObjectError};
+use crate::runtime::objects::{self, ObjectError};
 
 /// How long at most until a cluster is looked at again, in which nothing seems to happen.
 pub const RESYNC: Duration = Duration::from_secs(300);
@@ -48,7 +46,7 @@ pub async fn reconcile(resource: Arc<KVCluster>, context: Arc<Context>) -> Resul
 }
 
 async fn look(resource: Arc<KVCluster>, context: &Context, now: Timestamp) -> Result<Action, Error> {
-    let which = caches::which(&resource);
+    let which = caches::which(&*resource);
     let mut found = observe::objects(&context.caches, &resource, now.as_second());
     if resource.metadata.deletion_timestamp.is_some() {
         return dismantle(&resource, context, &found, now).await;
@@ -79,16 +77,16 @@ async fn look(resource: Arc<KVCluster>, context: &Context, now: Timestamp) -> Re
     let after = status(&before, facts, now);
     tell_of_problems(&resource, context, &plan, (&before, &after)).await;
     let stale = stale_for(&after, &found, now);
-    tell(&resource, context, &before, after).await?;
-    let plan = Plan { requeue: plan.requeue.into_iter().chain(stale).min(), ..plan.clone() };
-    Ok(next_look(context, &which, &plan, &outcome, refused.is_some()))
+    objects::tell(&context.client, &*resource, &before, after).await?;
+    let planned = plan.requeue.into_iter().chain(stale).min();
+    Ok(next_look(context, &which, planned, &outcome, refused.is_some()))
 }
 
 /// What to do after a look that failed.
 pub fn on_error(resource: Arc<KVCluster>, error: &Error, context: Arc<Context>) -> Action {
     context.metrics.error("KVCluster");
     tracing::warn!(%error, cluster = resource.name_any(), "a look at a cluster failed");
-    Action::requeue(context.failing.failed(caches::which(&resource)))
+    Action::requeue(context.failing.failed(caches::which(&*resource)))
 }
 
 async fn act(
@@ -173,9 +171,9 @@ async fn dismantle(
         let before = resource.status.clone().unwrap_or_default();
         let generation = resource.metadata.generation.unwrap_or_default();
         let told = of_deletion(&plan, &outcome, paused);
-        tell(resource, context, &before, with(&before, told, generation, now)).await?;
+        objects::tell(&context.client, resource, &before, with(&before, told, generation, now)).await?;
     }
-    Ok(next_look(context, &which, &plan, &outcome, false))
+    Ok(next_look(context, &which, plan.requeue, &outcome, false))
 }
 
 async fn refuse(
@@ -191,7 +189,7 @@ async fn refuse(
     if after != before {
         context.events.warn(&resource.object_ref(&()), "Invalid", &invalid.to_string()).await;
     }
-    tell(resource, context, &before, after).await?;
+    objects::tell(&context.client, resource, &before, after).await?;
     Ok(Action::requeue(RESYNC))
 }
 
@@ -223,39 +221,19 @@ async fn tell_of_problems(
     }
 }
 
-/// Writes the status, where it is another one.
-async fn tell(
-    resource: &KVCluster,
-    context: &Context,
-    before: &KVClusterStatus,
-    after: KVClusterStatus,
-) -> Result<(), kube::Error> {
-    if *before == after {
-        return Ok(());
-    }
-    let api: Api<KVCluster> =
-        Api::namespaced(context.client.clone(), &resource.namespace().unwrap_or_default());
-    let patch = json!({
-        "apiVersion": KVCluster::api_version(&()),
-        "kind": KVCluster::kind(&()),
-        "status": after,
-    });
-    let how = PatchParams::apply(MANAGER).force();
-    match api.patch_status(&resource.name_any(), &how, &Patch::Apply(patch)).await {
-        Ok(_) => Ok(()),
-        // It was deleted meanwhile.
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 /// The image that was decided on before: the status says so, and if that is lost the pools do.
 fn recorded_image(resource: &KVCluster, found: &Found) -> Option<String> {
     let told = resource.status.as_ref().and_then(|status| status.image.clone());
     told.or_else(|| found.image().map(str::to_owned))
 }
 
-fn next_look(context: &Context, which: &Where, plan: &Plan, outcome: &Outcome, refused: bool) -> Action {
+fn next_look(
+    context: &Context,
+    which: &Where,
+    planned: Option<u64>,
+    outcome: &Outcome,
+    refused: bool,
+) -> Action {
     let soon = match outcome.held.as_ref().map(|held| held.by) {
         Some(HeldBy::News) if !refused => Some(AGAIN),
         Some(HeldBy::Caution) if !refused => Some(RETRY),
@@ -266,7 +244,7 @@ fn next_look(context: &Context, which: &Where, plan: &Plan, outcome: &Outcome, r
             None
         }
     };
-    let planned = plan.requeue.map_or(RESYNC, Duration::from_secs);
+    let planned = planned.map_or(RESYNC, Duration::from_secs);
     Action::requeue(soon.unwrap_or(planned).min(RESYNC))
 }
 

@@ -16,13 +16,11 @@ use super::observe::Found;
 use super::observed::{Identity, Pod};
 use super::plan::{DrainReason, Operation, Plan, Step, token};
 use super::validate::ValidCluster;
+use crate::runtime::figures;
 
 mod findings;
 
 pub use findings::{Told, findings, of_deletion, of_invalid};
-
-/// How long figures that always move are left as they are, in seconds.
-const FIGURES_FOR: i64 = 60;
 
 /// Everything that a status is made from.
 #[derive(Clone, Copy)]
@@ -46,8 +44,7 @@ pub fn status(before: &KVClusterStatus, facts: Facts<'_>, now: Timestamp) -> KVC
     let Facts { cluster, intent, found, plan, .. } = facts;
     let observed = &found.observed;
     let view = observed.data.known();
-    let fresh = before.figures_at.as_ref().is_none_or(|at| now.as_second() - at.0.as_second() >= FIGURES_FOR)
-        && view.is_some();
+    let fresh = figures::due_in(before.figures_at.as_ref(), now) == 0 && view.is_some();
     let wanted: Vec<&Pod> = observed.pods.iter().filter(|pod| intent.wants(&pod.seat)).collect();
     let ready = wanted.iter().filter(|pod| pod.ready).count();
     let told = findings(facts);
@@ -93,9 +90,8 @@ pub fn stale_for(after: &KVClusterStatus, found: &Found, now: Timestamp) -> Opti
             node.leaders != number(known.leaders) || node.replicas != number(known.replicas)
         })
     };
-    let since = now.as_second() - after.figures_at.as_ref()?.0.as_second();
-    let left = u64::try_from(FIGURES_FOR.saturating_sub(since)).unwrap_or(0).max(1);
-    after.nodes.iter().any(differs).then_some(left)
+    let left = figures::due_in(after.figures_at.as_ref(), now);
+    after.nodes.iter().any(differs).then_some(left.max(1))
 }
 
 fn tag(image: &str) -> String {

@@ -165,6 +165,6 @@ impl ClusterView {
 impl NodeView {
     /// Whether it is on its way out or already empty.
     pub fn is_leaving(&self) -> bool {
-        matches!(self.state, NodeState::Draining | NodeState::Drained)
+        self.state.is_leaving()
     }
 }

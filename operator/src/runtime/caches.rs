@@ -250,9 +250,9 @@ where
     store.state_filter(|object| belongs_to(object).as_ref() == Some(which))
 }
 
-/// The cluster that a resource is.
-pub fn which(cluster: &KVCluster) -> Where {
-    Where { namespace: cluster.namespace().unwrap_or_default(), name: cluster.name_any() }
+/// Where a resource is.
+pub fn which(resource: &impl ResourceExt) -> Where {
+    Where { namespace: resource.namespace().unwrap_or_default(), name: resource.name_any() }
 }
 
 /// The cluster that an object belongs to, by its labels.

@@ -7,12 +7,14 @@
 //!   objects.rs  objects are applied when they differ from what was declared for them
 //!   lease.rs    one of several operators acts
 //!   events.rs   every step is told
+//!   figures.rs  what always moves is told now and then
 //!   metrics.rs  counts, http.rs shows them and says whether the process is well
 //! ```
 
 pub mod backoff;
 pub mod caches;
 pub mod events;
+pub mod figures;
 pub mod http;
 pub mod lease;
 pub mod logs;

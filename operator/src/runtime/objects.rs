@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -60,6 +61,26 @@ pub enum ObjectError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+/// Writes a resource's status, where it is another one.
+pub async fn tell<K, S>(client: &Client, resource: &K, before: &S, after: S) -> Result<(), kube::Error>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    S: PartialEq + Serialize,
+{
+    if *before == after {
+        return Ok(());
+    }
+    let api: Api<K> = Api::namespaced(client.clone(), &resource.namespace().unwrap_or_default());
+    let patch = json!({ "apiVersion": K::api_version(&()), "kind": K::kind(&()), "status": after });
+    let how = PatchParams::apply(MANAGER).force();
+    match api.patch_status(&resource.name_any(), &how, &Patch::Apply(patch)).await {
+        Ok(_) => Ok(()),
+        // It was deleted meanwhile.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the API server said, without what the client makes of it.

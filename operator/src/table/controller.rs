@@ -6,10 +6,8 @@ use std::time::Duration;
 use crds::annotations::FINALIZER;
 use crds::{KVTable, KVTableStatus};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::{Api, Resource, ResourceExt};
-use serde_json::json;
+use kube::{Resource, ResourceExt};
 
 use super::apply::carry_out;
 use super::observe::{Cluster, observe};
@@ -18,8 +16,7 @@ use super::status::{of_invalid, status};
 use super::validate::{leaving, validate};
 use crate::cluster::context::Context;
 use crate::cluster::controller::{Error, RESYNC};
-use crate::dataplane::Where;
-use crate::runtime::objects::MANAGER;
+use crate::runtime::{caches, objects};
 
 /// How soon to look again while something is under way.
 const SOON: Duration = Duration::from_secs(2);
@@ -47,7 +44,7 @@ async fn look(resource: &KVTable, context: &Context, now: Timestamp) -> Result<A
             if after != before {
                 context.events.warn(&resource.object_ref(&()), "Invalid", &invalid.to_string()).await;
             }
-            tell(resource, context, &before, after).await?;
+            objects::tell(&context.client, resource, &before, after).await?;
             return Ok(Action::requeue(RESYNC));
         }
     };
@@ -58,7 +55,7 @@ async fn look(resource: &KVTable, context: &Context, now: Timestamp) -> Result<A
         None => Plan { steps: vec![Step::Release], problem: None },
     };
     let outcome = carry_out(context, resource, &plan).await;
-    let which = Where { namespace: resource.namespace().unwrap_or_default(), name: resource.name_any() };
+    let which = caches::which(resource);
     if going && outcome.held.is_none() && plan.problem.is_none() {
         context.failing_tables.forget(&which);
         return Ok(Action::await_change());
@@ -66,7 +63,7 @@ async fn look(resource: &KVTable, context: &Context, now: Timestamp) -> Result<A
     if let Some(table) = &table {
         let after = status(&before, table, generation, (&observed, &plan, &outcome), now);
         tell_of_problem(resource, context, &before, &after).await;
-        tell(resource, context, &before, after).await?;
+        objects::tell(&context.client, resource, &before, after).await?;
     }
     if outcome.held.is_some() {
         return Ok(Action::requeue(context.failing_tables.failed(which)));
@@ -86,8 +83,7 @@ async fn look(resource: &KVTable, context: &Context, now: Timestamp) -> Result<A
 pub fn on_error(resource: Arc<KVTable>, error: &Error, context: Arc<Context>) -> Action {
     context.metrics.error("KVTable");
     tracing::warn!(%error, table = resource.name_any(), "a look at a table failed");
-    let which = Where { namespace: resource.namespace().unwrap_or_default(), name: resource.name_any() };
-    Action::requeue(context.failing_tables.failed(which))
+    Action::requeue(context.failing_tables.failed(caches::which(&*resource)))
 }
 
 /// A problem is told once, when it begins: the status shows it from then on.
@@ -104,31 +100,6 @@ async fn tell_of_problem(
     };
     if let Some((reason, message)) = stuck(after).filter(|problem| stuck(before).as_ref() != Some(problem)) {
         context.events.warn(&resource.object_ref(&()), &reason, &message).await;
-    }
-}
-
-/// Writes the status, where it is another one.
-async fn tell(
-    resource: &KVTable,
-    context: &Context,
-    before: &KVTableStatus,
-    after: KVTableStatus,
-) -> Result<(), kube::Error> {
-    if *before == after {
-        return Ok(());
-    }
-    let api: Api<KVTable> =
-        Api::namespaced(context.client.clone(), &resource.namespace().unwrap_or_default());
-    let patch = json!({
-        "apiVersion": KVTable::api_version(&()),
-        "kind": KVTable::kind(&()),
-        "status": after,
-    });
-    let how = PatchParams::apply(MANAGER).force();
-    match api.patch_status(&resource.name_any(), &how, &Patch::Apply(patch)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error),
     }
 }
 

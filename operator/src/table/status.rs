@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crds::KVTableStatus;
+use crds::cluster::status::MOST_UNHEALTHY;
 use crds::conditions::{ConditionType, Finding, Holds, Reason, merged};
 use crds::table::status::UnhealthyPartition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -14,11 +15,7 @@ use super::apply::Outcome;
 use super::observe::{Cluster, Observed};
 use super::plan::{Plan, Step};
 use super::validate::ValidTable;
-
-/// How long figures that always move are left as they are, in seconds.
-const FIGURES_FOR: i64 = 60;
-/// The most partitions that a status names.
-const MOST_UNHEALTHY: usize = 32;
+use crate::runtime::figures;
 
 /// The status, from the one before.
 pub fn status(
@@ -33,7 +30,7 @@ pub fn status(
     let unhealthy: Vec<&PartitionStatus> =
         observed.partitions.iter().filter(|partition| !partition.trouble.is_empty()).collect();
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    let old = before.figures_at.as_ref().is_none_or(|at| now.as_second() - at.0.as_second() >= FIGURES_FOR);
+    let old = figures::due_in(before.figures_at.as_ref(), now) == 0;
     let bytes: u64 = observed.partitions.iter().map(|partition| partition.approximate_bytes).sum();
     let bytes_shown = i64::try_from(bytes).unwrap_or(i64::MAX);
     // Figures that were read again and are the same are no news.

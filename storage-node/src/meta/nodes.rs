@@ -42,8 +42,7 @@ impl MetaState {
     fn free_name(&mut self, newcomer: &Node) {
         let Some(holder) = self.holder_of(&newcomer.name, newcomer.id) else { return };
         if let Some(node) = self.map.nodes.get_mut(&holder) {
-            let [a, b, c, d, ..] = holder.to_bytes();
-            node.name = format!("{}~{a:02x}{b:02x}{c:02x}{d:02x}", newcomer.name);
+            node.name = name_left(&newcomer.name, holder);
         }
         self.touch(RecordKey::Node(holder));
     }
@@ -76,16 +75,11 @@ impl MetaState {
         if addresses.grpc.is_empty() || addresses.peer.is_empty() {
             return Err(Refusal::Invalid(format!("{} says no address for clients or for peers", entry.name)));
         }
-        let leaves = |node: &Node| matches!(node.state, NodeState::Draining | NodeState::Drained);
         let holder = self.holder_of(&entry.name, id).and_then(|holder| self.map.nodes.get(&holder));
         let name = match (holder, known) {
             // It gave the name up when another one came with it.
-            (Some(_), Some(known))
-                if known.name.strip_prefix(&entry.name).is_some_and(|rest| rest.starts_with('~')) =>
-            {
-                known.name.clone()
-            }
-            (Some(holder), _) if !leaves(holder) => {
+            (Some(_), Some(known)) if known.name == name_left(&entry.name, id) => known.name.clone(),
+            (Some(holder), _) if !holder.state.is_leaving() => {
                 return Err(Refusal::NodeNameTaken { name: entry.name.clone(), holder: holder.id });
             }
             _ => entry.name.clone(),
@@ -183,4 +177,10 @@ impl MetaState {
     pub(super) fn serves(&self, node: NodeId) -> bool {
         self.map.nodes.get(&node).is_some_and(|node| node.state == NodeState::Serving)
     }
+}
+
+/// What a node is called that gave its name up.
+fn name_left(name: &str, node: NodeId) -> String {
+    let [a, b, c, d, ..] = node.to_bytes();
+    format!("{name}~{a:02x}{b:02x}{c:02x}{d:02x}")
 }

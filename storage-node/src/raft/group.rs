@@ -12,12 +12,11 @@ use parking_lot::Mutex;
 use placement::{NodeId, PartitionId, ReplicaId};
 use proto::v1::{Command, Expire, FollowerReport, GroupReport, Tick, command};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
+use self::leadership::{Leadership, confirm};
 use super::barrier::SharedBarrier;
 use super::log_store::LogStore;
 use super::machine::Birth;
-use super::network::contacts::Contacts;
 use super::network::endpoint::Endpoint;
 use super::network::guard::Guard;
 use super::network::peers::Peers;
@@ -32,6 +31,8 @@ use crate::partition::Answer;
 use crate::partition::read::Found;
 use crate::seams::clock;
 use crate::storage::state::{PinnedState, StateEngine, StateError, StateResult};
+
+mod leadership;
 
 /// The handle of a running replica.
 pub type RaftHandle = openraft::Raft<TypeConfig, StateMachine>;
@@ -559,90 +560,6 @@ impl Ending<Option<crate::storage::item::StoredItem>> {
             Found::Item(item) => Self::Read(Some(item)),
             Found::Nothing => Self::Read(None),
             Found::Ending => Self::Due,
-        }
-    }
-}
-
-/// What a replica needs to know to read as the leader.
-struct Leadership {
-    replica: ReplicaId,
-    raft: RaftHandle,
-    applied: Arc<Applied>,
-    /// When each follower was last known to follow.
-    contacts: Arc<Contacts>,
-    /// How long a read waits for a quorum to answer.
-    patience: Duration,
-    /// The term in which this replica, as its leader, began to hand leadership over: no
-    /// lease counts in it any more.
-    handed_over_in: AtomicU64,
-}
-
-impl Leadership {
-    /// The term that this replica leads.
-    ///
-    /// openraft's own answer goes by the vote that is on disk. After a restart that is still the
-    /// one by which this replica led before, although it leads no more and may not have applied
-    /// what it acknowledged then.
-    fn leading_term(&self) -> Option<u64> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let on_disk = metrics.vote.leader_id();
-        let leads = metrics.current_leader == Some(self.replica.0)
-            && metrics.vote.is_committed()
-            && on_disk.voted_for == self.replica.0
-            && on_disk.term == metrics.current_term;
-        leads.then_some(on_disk.term)
-    }
-
-    /// The term that this replica leads, once everything from before it is applied.
-    fn serving_term(&self) -> Option<u64> {
-        let term = self.leading_term()?;
-        let caught_up = self.applied.progress().applied.is_some_and(|id| **id.committed_leader_id() == term);
-        caught_up.then_some(term)
-    }
-
-    /// Whether a quorum answered, as followers of that term's leader, what was sent since.
-    fn followed_since(&self, since: Instant, term: u64) -> bool {
-        let membership = Arc::clone(&self.raft.server_metrics().borrow_watched().membership_config);
-        self.contacts.quorum_since(since, term, self.replica.0, membership.membership())
-    }
-
-    fn elsewhere(&self) -> GroupError {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        match metrics.current_leader.filter(|leader| *leader != self.replica.0) {
-            Some(leader) => {
-                GroupError::NotLeader(metrics.membership_config.get_node(&leader).map(|place| place.node))
-            }
-            None => GroupError::NotNow,
-        }
-    }
-}
-
-/// Asks a quorum whether this replica still leads; what it answers was asked after this call.
-async fn confirm(leadership: Arc<Leadership>) -> Result<(), GroupError> {
-    let since = clock::now();
-    let deadline = since + leadership.patience;
-    let mut asked = false;
-    loop {
-        let contact = leadership.contacts.listen();
-        if leadership.leading_term().is_none() {
-            return Err(leadership.elsewhere());
-        }
-        if let Some(term) = leadership.serving_term() {
-            if leadership.followed_since(since, term) {
-                return Ok(());
-            }
-            if !asked {
-                asked = true;
-                leadership.raft.trigger().heartbeat().await.map_err(|_| GroupError::NotNow)?;
-            }
-        }
-        // A leader that has not applied its own first entry yet gets there without a contact.
-        let pause = Duration::from_millis(if asked { 100 } else { 5 });
-        let _ = tokio::time::timeout_at(deadline.min(clock::now() + pause), contact).await;
-        if clock::now() >= deadline {
-            return Err(GroupError::NotNow);
         }
     }
 }

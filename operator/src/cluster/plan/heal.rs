@@ -124,11 +124,10 @@ fn judge(intent: &Intent, observed: &Observed, node: &NodeView) -> Silence {
     let set = observed.sets.get(&pod.seat.pool);
     let failed = set.is_some_and(|set| set.failed_inputs.as_ref() == Some(&pod.inputs));
     let young = observed.now - pod.created < intent.update.timeout;
-    // A pod that is ending on a machine that is gone will be ending for ever.
-    let lost = on_lost_machine(observed, pod);
-    let ending = pod.deleting && !lost;
-    let brief = node.silent_for < SILENT_AFTER && !lost;
-    if failed || (young && !pod.ready && !pod.deleting && !lost) || ending || brief {
+    let brief = node.silent_for < SILENT_AFTER;
+    // A pod that is starting or ending on a machine that is gone will be so for ever.
+    let passing = pod.deleting || (young && !pod.ready) || brief;
+    if failed || (passing && !on_lost_machine(observed, pod)) {
         Silence::Expected
     } else {
         Silence::Unexplained

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 use super::*;
+use crate::dataplane::Where;
 use crate::fixtures::{self, AdminDoor, ApiServer, address, caches, store};
 use crate::runtime::caches::Caches;
 
