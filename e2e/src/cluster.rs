@@ -188,6 +188,9 @@ impl Cluster {
             ("--listen-grpc", node.place.grpc.to_string()),
             ("--listen-peer", node.place.peer.to_string()),
             ("--listen-http", node.place.http.to_string()),
+            ("--listen-redis", node.place.redis.to_string()),
+            ("--listen-redis-cluster", node.place.redis_cluster.to_string()),
+            ("--listen-text", node.place.text.to_string()),
             ("--log-format", "human".to_owned()),
         ];
         command.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));

@@ -23,6 +23,12 @@ pub struct Place {
     pub peer: SocketAddr,
     /// For probes.
     pub http: SocketAddr,
+    /// For Redis clients.
+    pub redis: SocketAddr,
+    /// For Redis clients in cluster mode.
+    pub redis_cluster: SocketAddr,
+    /// For lines of text.
+    pub text: SocketAddr,
     /// What a command line begins with that runs there.
     pub prefix: Vec<String>,
 }
@@ -62,9 +68,16 @@ impl Network {
     pub fn place(&mut self) -> anyhow::Result<Place> {
         match self {
             Self::Loopback => {
-                let [grpc, peer, http] = [free_port()?, free_port()?, free_port()?]
-                    .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-                Ok(Place { grpc, peer, http, prefix: Vec::new() })
+                let free = || Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
+                Ok(Place {
+                    grpc: free()?,
+                    peer: free()?,
+                    http: free()?,
+                    redis: free()?,
+                    redis_cluster: free()?,
+                    text: free()?,
+                    prefix: Vec::new(),
+                })
             }
             Self::Namespaces(bridge) => bridge.place(),
         }
@@ -111,7 +124,15 @@ impl Bridge {
         ip(&["-n", &space, "link", "set", "lo", "up"])?;
         let at = |port: u16| SocketAddr::from((address, port));
         let prefix = ["ip", "netns", "exec", &space].map(str::to_owned).to_vec();
-        Ok(Place { grpc: at(7400), peer: at(7401), http: at(7402), prefix })
+        Ok(Place {
+            grpc: at(7400),
+            peer: at(7401),
+            http: at(7402),
+            redis: at(6379),
+            redis_cluster: at(6380),
+            text: at(7403),
+            prefix,
+        })
     }
 
     fn routes(&self, node: usize, verb: &str) -> anyhow::Result<()> {

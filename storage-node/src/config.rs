@@ -19,12 +19,14 @@ use clap::{Args as _, CommandFactory, FromArgMatches, Parser};
 
 pub use address::{Address, BadAddress};
 pub use byte_size::{BadByteSize, ByteSize};
+pub use door_address::{BadDoorAddress, DoorAddress};
 pub use settings::{LogFormat, Settings};
 pub use time_span::{BadTimeSpan, TimeSpan};
 pub use validate::{Machine, ThisMachine, validate};
 
 mod address;
 mod byte_size;
+mod door_address;
 mod file;
 mod settings;
 mod time_span;
@@ -85,6 +87,8 @@ pub struct NodeConfig {
     pub timing: Timing,
     /// What is refused for its size.
     pub limits: Limits,
+    /// What the doors may take.
+    pub doors: Doors,
     /// How disk and memory are used.
     pub storage: Storage,
     /// What is logged, and how.
@@ -96,14 +100,22 @@ pub struct NodeConfig {
 }
 
 /// Where a node listens. Port 0 asks for any that is free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// For applications.
     pub grpc: SocketAddr,
     /// For the other nodes.
     pub peer: SocketAddr,
-    /// For probes and metrics.
+    /// For REST, probes and metrics.
     pub http: SocketAddr,
+    /// For Redis clients, whatever they ask for.
+    pub redis: DoorAddress,
+    /// For Redis clients that know of a cluster.
+    pub redis_cluster: DoorAddress,
+    /// For lines of text.
+    pub text: DoorAddress,
+    /// For Redis clients on this machine.
+    pub resp_socket: Option<PathBuf>,
 }
 
 /// Where others reach a node. A port that is 0 is known once it is bound: see
@@ -114,8 +126,10 @@ pub struct Reached {
     pub grpc: Address,
     /// For the other nodes.
     pub peer: Address,
-    /// For probes and metrics.
+    /// For REST, probes and metrics.
     pub http: Address,
+    /// For Redis clients that know of a cluster; none where that door is closed.
+    pub redis_cluster: Option<Address>,
 }
 
 /// How soon a silent leader is replaced.
@@ -148,6 +162,17 @@ pub struct Limits {
     pub scan_page_items: usize,
     /// A page of a scan ends with the item that takes it over this.
     pub scan_page_bytes: usize,
+}
+
+/// What the doors for Redis clients and for text may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doors {
+    /// Connections at once, of all these doors together.
+    pub max_connections: usize,
+    /// What the connections may hold of requests and answers, together.
+    pub max_connection_bytes: usize,
+    /// A connection that says nothing for so long is closed; 0: never.
+    pub connection_idle_timeout: Duration,
 }
 
 /// How disk and memory are used.
@@ -269,9 +294,14 @@ impl From<&NodeConfig> for Settings {
             listen_grpc: Some(config.listen.grpc),
             listen_peer: Some(config.listen.peer),
             listen_http: Some(config.listen.http),
+            listen_redis: Some(config.listen.redis),
+            listen_redis_cluster: Some(config.listen.redis_cluster),
+            listen_text: Some(config.listen.text),
+            resp_socket: config.listen.resp_socket.clone(),
             advertise_grpc: Some(config.advertise.grpc.clone()),
             advertise_peer: Some(config.advertise.peer.clone()),
             advertise_http: Some(config.advertise.http.clone()),
+            advertise_redis_cluster: config.advertise.redis_cluster.clone(),
             // The ports above are moved already.
             port_offset: Some(0),
             join: Some(config.join.clone()),
@@ -286,6 +316,9 @@ impl From<&NodeConfig> for Settings {
             max_waiting_write_bytes: size(config.limits.max_waiting_write_bytes),
             scan_page_items: count(config.limits.scan_page_items),
             scan_page_bytes: size(config.limits.scan_page_bytes),
+            max_connections: count(config.doors.max_connections),
+            max_connection_bytes: size(config.doors.max_connection_bytes),
+            connection_idle_timeout: Some(config.doors.connection_idle_timeout.into()),
             disk_nearly_full_percent: Some(config.storage.disk_nearly_full_percent),
             block_cache_bytes: size(config.storage.block_cache_bytes),
             write_buffer_bytes: size(config.storage.write_buffer_bytes),

@@ -65,6 +65,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         grpc: advertised.grpc.bound_to(grpc.local_addr()?).to_string(),
         peer: advertised.peer.bound_to(peer.local_addr()?).to_string(),
         http: advertised.http.bound_to(http.local_addr()?).to_string(),
+        ..Addresses::default()
     };
     tracing::info!(
         name = config.name,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::byte_size::ByteSize;
+use super::door_address::DoorAddress;
 use super::time_span::TimeSpan;
 
 /// Every setting, once: its flag, its `TRILITH_*` variable and its name in a file all follow
@@ -38,9 +39,22 @@ pub struct Settings {
     /// Where the other nodes connect. They must be able to reach it.
     #[arg(long, env = "TRILITH_LISTEN_PEER", value_name = "IP:PORT", value_parser = listening, help_heading = "Network")]
     pub listen_peer: Option<SocketAddr>,
-    /// Where /livez, /readyz and /metrics are.
+    /// Where REST, /livez, /readyz and /metrics are.
     #[arg(long, env = "TRILITH_LISTEN_HTTP", value_name = "IP:PORT", value_parser = listening, help_heading = "Network")]
     pub listen_http: Option<SocketAddr>,
+    /// Where Redis clients connect that know of no cluster: any key is answered here.
+    #[arg(long, env = "TRILITH_LISTEN_REDIS", value_name = "IP:PORT|off", help_heading = "Network")]
+    pub listen_redis: Option<DoorAddress>,
+    /// Where Redis clients in cluster mode connect: they are sent to the node that leads a
+    /// key's partition, and see the table `default` only.
+    #[arg(long, env = "TRILITH_LISTEN_REDIS_CLUSTER", value_name = "IP:PORT|off", help_heading = "Network")]
+    pub listen_redis_cluster: Option<DoorAddress>,
+    /// Where lines of text are understood (`PUT|key|value`).
+    #[arg(long, env = "TRILITH_LISTEN_TEXT", value_name = "IP:PORT|off", help_heading = "Network")]
+    pub listen_text: Option<DoorAddress>,
+    /// A Unix socket for Redis clients on this machine. Only this user may use it.
+    #[arg(long, env = "TRILITH_RESP_SOCKET", value_name = "PATH", help_heading = "Network")]
+    pub resp_socket: Option<PathBuf>,
     /// Where others reach the gRPC door. Unless given: where it listens or, where it listens
     /// on every address, the machine's host name.
     #[arg(long, env = "TRILITH_ADVERTISE_GRPC", value_name = "HOST:PORT", help_heading = "Network")]
@@ -51,6 +65,10 @@ pub struct Settings {
     /// Where others reach the HTTP door. Unless given: as for the gRPC door.
     #[arg(long, env = "TRILITH_ADVERTISE_HTTP", value_name = "HOST:PORT", help_heading = "Network")]
     pub advertise_http: Option<Address>,
+    /// Where Redis clients in cluster mode are sent to reach this node. Unless given: as for
+    /// the gRPC door.
+    #[arg(long, env = "TRILITH_ADVERTISE_REDIS_CLUSTER", value_name = "HOST:PORT", help_heading = "Network")]
+    pub advertise_redis_cluster: Option<Address>,
     /// Is added to every port that is listened on, so that several nodes share a machine.
     #[arg(long, env = "TRILITH_PORT_OFFSET", value_name = "N", help_heading = "Network")]
     pub port_offset: Option<u16>,
@@ -104,6 +122,18 @@ pub struct Settings {
     /// A page of a scan ends with the item that takes it over this size.
     #[arg(long, env = "TRILITH_SCAN_PAGE_BYTES", value_name = "SIZE", help_heading = "Limits")]
     pub scan_page_bytes: Option<ByteSize>,
+
+    /// Connections of Redis clients and of the text door at once; one more is told so and
+    /// closed.
+    #[arg(long, env = "TRILITH_MAX_CONNECTIONS", value_name = "N", help_heading = "Limits")]
+    pub max_connections: Option<u32>,
+    /// What those connections may hold together of requests that are not complete and answers
+    /// that are not fetched; over it the connection that asks for more is closed.
+    #[arg(long, env = "TRILITH_MAX_CONNECTION_BYTES", value_name = "SIZE", help_heading = "Limits")]
+    pub max_connection_bytes: Option<ByteSize>,
+    /// Such a connection that says nothing for so long is closed. 0s: never.
+    #[arg(long, env = "TRILITH_CONNECTION_IDLE_TIMEOUT", value_name = "TIME", help_heading = "Limits")]
+    pub connection_idle_timeout: Option<TimeSpan>,
 
     /// With less of the disk free than this, in percent, writes are refused while reads and
     /// deletes go on. 0: never.
@@ -167,6 +197,9 @@ impl Settings {
             listen_grpc: loopback(7400),
             listen_peer: loopback(7401),
             listen_http: loopback(7402),
+            listen_redis: loopback(6379).map(DoorAddress::At),
+            listen_redis_cluster: loopback(6380).map(DoorAddress::At),
+            listen_text: loopback(7403).map(DoorAddress::At),
             port_offset: Some(0),
             join: Some(Vec::new()),
             heartbeat_interval: Some(TimeSpan::from_millis(100)),
@@ -180,6 +213,9 @@ impl Settings {
             max_waiting_write_bytes: Some(ByteSize::mib(64)),
             scan_page_items: Some(10_000),
             scan_page_bytes: Some(ByteSize::mib(4)),
+            max_connections: Some(10_000),
+            max_connection_bytes: Some(ByteSize::mib(256)),
+            connection_idle_timeout: Some(TimeSpan::from_millis(0)),
             disk_nearly_full_percent: Some(5),
             block_cache_bytes: Some(ByteSize::mib(256)),
             write_buffer_bytes: Some(ByteSize::mib(128)),
@@ -195,6 +231,8 @@ impl Settings {
             advertise_grpc: None,
             advertise_peer: None,
             advertise_http: None,
+            advertise_redis_cluster: None,
+            resp_socket: None,
         }
     }
 
@@ -209,9 +247,14 @@ impl Settings {
             listen_grpc: self.listen_grpc.or(others.listen_grpc),
             listen_peer: self.listen_peer.or(others.listen_peer),
             listen_http: self.listen_http.or(others.listen_http),
+            listen_redis: self.listen_redis.or(others.listen_redis),
+            listen_redis_cluster: self.listen_redis_cluster.or(others.listen_redis_cluster),
+            listen_text: self.listen_text.or(others.listen_text),
+            resp_socket: self.resp_socket.or(others.resp_socket),
             advertise_grpc: self.advertise_grpc.or(others.advertise_grpc),
             advertise_peer: self.advertise_peer.or(others.advertise_peer),
             advertise_http: self.advertise_http.or(others.advertise_http),
+            advertise_redis_cluster: self.advertise_redis_cluster.or(others.advertise_redis_cluster),
             port_offset: self.port_offset.or(others.port_offset),
             join: self.join.or(others.join),
             heartbeat_interval: self.heartbeat_interval.or(others.heartbeat_interval),
@@ -225,6 +268,9 @@ impl Settings {
             max_waiting_write_bytes: self.max_waiting_write_bytes.or(others.max_waiting_write_bytes),
             scan_page_items: self.scan_page_items.or(others.scan_page_items),
             scan_page_bytes: self.scan_page_bytes.or(others.scan_page_bytes),
+            max_connections: self.max_connections.or(others.max_connections),
+            max_connection_bytes: self.max_connection_bytes.or(others.max_connection_bytes),
+            connection_idle_timeout: self.connection_idle_timeout.or(others.connection_idle_timeout),
             disk_nearly_full_percent: self.disk_nearly_full_percent.or(others.disk_nearly_full_percent),
             block_cache_bytes: self.block_cache_bytes.or(others.block_cache_bytes),
             write_buffer_bytes: self.write_buffer_bytes.or(others.write_buffer_bytes),

@@ -184,7 +184,10 @@ fn settings_that_cannot_be_are_refused_by_name() {
         ("--log-level =loud=", "log_level"),
         ("--name a/b", "name"),
         ("--name 67e55044-10b1-426f-9247-bb680e5fe0c8", "name"),
-        ("--listen-peer 127.0.0.1:7400", "listen_grpc, listen_peer, listen_http"),
+        ("--listen-peer 127.0.0.1:7400", "listen_peer"),
+        ("--listen-text 127.0.0.1:6379", "listen_text"),
+        ("--max-connections 0", "max_connections"),
+        ("--max-connection-bytes 1MiB", "max_connection_bytes"),
     ];
     for (line, name) in cases {
         let message = refusal(configured(&format!("--data /data {line}")));

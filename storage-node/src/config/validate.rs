@@ -5,8 +5,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Address, ByteSize, ConfigError, Limits, Listen, Logging, NodeConfig, Reached, Settings, Storage,
-    TimeSpan, Timing,
+    Address, ByteSize, ConfigError, DoorAddress, Doors, Limits, Listen, Logging, NodeConfig, Reached,
+    Settings, Storage, TimeSpan, Timing,
 };
 
 /// What a message between nodes may hold of one command, keys and values and all: such a
@@ -49,16 +49,22 @@ pub fn validate(given: Settings, machine: &dyn Machine) -> Result<NodeConfig, Co
         grpc: moved("listen_grpc", given.listen_grpc, given.port_offset)?,
         peer: moved("listen_peer", given.listen_peer, given.port_offset)?,
         http: moved("listen_http", given.listen_http, given.port_offset)?,
+        redis: moved_door("listen_redis", given.listen_redis, given.port_offset)?,
+        redis_cluster: moved_door("listen_redis_cluster", given.listen_redis_cluster, given.port_offset)?,
+        text: moved_door("listen_text", given.listen_text, given.port_offset)?,
+        resp_socket: given.resp_socket.filter(|path| !path.as_os_str().is_empty()),
     };
-    for (one, other) in [(listen.grpc, listen.peer), (listen.grpc, listen.http), (listen.peer, listen.http)] {
-        if one == other && one.port() != 0 {
-            return Err(invalid("listen_grpc, listen_peer, listen_http", format!("two of them are {one}")));
-        }
-    }
+    each_its_own(&listen)?;
     let advertise = Reached {
         grpc: reached("advertise_grpc", given.advertise_grpc, listen.grpc, machine)?,
         peer: reached("advertise_peer", given.advertise_peer, listen.peer, machine)?,
         http: reached("advertise_http", given.advertise_http, listen.http, machine)?,
+        redis_cluster: match listen.redis_cluster {
+            DoorAddress::Off => None,
+            DoorAddress::At(at) => {
+                Some(reached("advertise_redis_cluster", given.advertise_redis_cluster, at, machine)?)
+            }
+        },
     };
     Ok(NodeConfig {
         data: given.data.filter(|folder| !folder.as_os_str().is_empty()).ok_or(ConfigError::NoDataFolder)?,
@@ -75,6 +81,18 @@ pub fn validate(given: Settings, machine: &dyn Machine) -> Result<NodeConfig, Co
             given.sleep_after,
         )?,
         limits,
+        doors: Doors {
+            max_connections: count("max_connections", given.max_connections)?,
+            max_connection_bytes: at_least(
+                "max_connection_bytes",
+                given.max_connection_bytes,
+                ByteSize::mib(32),
+                "one request of the largest size must fit",
+            )?
+            .as_usize(),
+            connection_idle_timeout: required("connection_idle_timeout", given.connection_idle_timeout)?
+                .duration(),
+        },
         storage: Storage {
             disk_nearly_full_percent: percent(given.disk_nearly_full_percent)?,
             block_cache_bytes: required("block_cache_bytes", given.block_cache_bytes)?.as_usize(),
@@ -197,6 +215,42 @@ fn moved(
         listen.set_port(port);
     }
     Ok(listen)
+}
+
+fn moved_door(
+    name: &'static str,
+    listen: Option<DoorAddress>,
+    offset: Option<u16>,
+) -> Result<DoorAddress, ConfigError> {
+    match required(name, listen)? {
+        DoorAddress::Off => Ok(DoorAddress::Off),
+        DoorAddress::At(at) => moved(name, Some(at), offset).map(DoorAddress::At),
+    }
+}
+
+/// No two doors listen at the same address.
+fn each_its_own(listen: &Listen) -> Result<(), ConfigError> {
+    let of_door = |door: DoorAddress| match door {
+        DoorAddress::Off => None,
+        DoorAddress::At(at) => Some(at),
+    };
+    let all = [
+        ("listen_grpc", Some(listen.grpc)),
+        ("listen_peer", Some(listen.peer)),
+        ("listen_http", Some(listen.http)),
+        ("listen_redis", of_door(listen.redis)),
+        ("listen_redis_cluster", of_door(listen.redis_cluster)),
+        ("listen_text", of_door(listen.text)),
+    ];
+    for (at, (name, address)) in all.iter().enumerate() {
+        let same = |other: &&(&'static str, Option<SocketAddr>)| other.1.is_some() && other.1 == *address;
+        if let Some((other, Some(address))) = all.iter().take(at).find(same) {
+            if address.port() != 0 {
+                return Err(invalid(name, format!("{address} is where {other} is already")));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn reached(

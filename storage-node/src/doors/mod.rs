@@ -1,5 +1,9 @@
 //! The ways in. Each speaks a protocol and knows no other; what an operation does is the
-//! router's business.
+//! router's business, which they reach by [`operations`].
 
+pub mod connections;
 pub mod grpc;
 pub mod http;
+pub mod operations;
+
+pub use operations::Operations;

@@ -11,6 +11,7 @@
 //! [`operations`].
 
 pub mod admission;
+pub mod context;
 pub mod cursor;
 pub mod doorway;
 pub mod failure;
@@ -20,5 +21,6 @@ pub mod operations;
 pub mod scan;
 
 pub use admission::Admission;
+pub use context::Context;
 pub use limits::Limits;
-pub use operations::{Context, Router};
+pub use operations::Router;

@@ -16,10 +16,10 @@ use proto::v1::{
     WrongEpoch, error_detail::Detail, operation::Operation as Kind, result::Result as Outcome,
 };
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
 use tonic::Code;
 
 use super::admission::Admission;
+use super::context::Context;
 use super::doorway::Doorway;
 use super::failure;
 use super::limits::Limits;
@@ -41,34 +41,6 @@ const SHORTEST_PAUSE_MS: u64 = 4;
 /// Leaders that may be known of partitions that are not on the map.
 const HINTS_AHEAD: usize = 256;
 const LONGEST_PAUSE_MS: u64 = 100;
-
-/// Who asks, and until when they wait.
-#[derive(Debug, Clone)]
-pub struct Context {
-    /// Who asks; nobody has a name yet.
-    pub caller: Caller,
-    /// When they stop waiting.
-    pub deadline: Instant,
-}
-
-/// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Caller {
-    /// Anybody.
-    Anonymous,
-}
-
-impl Context {
-    /// Somebody who waits for so long.
-    pub fn within(patience: Duration) -> Self {
-        Self { caller: Caller::Anonymous, deadline: clock::now() + patience }
-    }
-
-    /// What is left.
-    pub fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(clock::now())
-    }
-}
 
 /// What the router is made of.
 pub struct Parts {

@@ -12,10 +12,11 @@ use proto::v1::{
     Failure, ForwardRequest, Item, ScanPage, ScanPageRequest, ScanRequest, ScanResponse, error_detail::Detail,
 };
 
+use super::context::Context;
 use super::cursor;
 use super::failure;
 use super::local::{self, LocalError};
-use super::operations::{Context, Router, ended_so, too_late};
+use super::operations::{Router, ended_so, too_late};
 use crate::observability::metrics::{Operation as Counted, Outcome as Ended};
 use crate::seams::{clock, runtime};
 

@@ -9,6 +9,9 @@ use crate::exit::Usage;
 const GRPC: u16 = 7400;
 const PEER: u16 = 7401;
 const HTTP: u16 = 7402;
+const REDIS: u16 = 6379;
+const REDIS_CLUSTER: u16 = 6380;
+const TEXT: u16 = 7403;
 
 /// All nodes of a local cluster.
 #[derive(Debug, Clone)]
@@ -30,6 +33,12 @@ pub struct NodePlace {
     pub peer: SocketAddr,
     /// Where browsers and scrapers ask it.
     pub http: SocketAddr,
+    /// Where Redis clients ask it.
+    pub redis: SocketAddr,
+    /// Where Redis clients in cluster mode ask it.
+    pub redis_cluster: SocketAddr,
+    /// Where lines of text are understood.
+    pub text: SocketAddr,
 }
 
 impl Layout {
@@ -45,7 +54,16 @@ impl Layout {
             };
             let name = format!("node-{}", index + 1);
             let folder = folder.join(&name);
-            Ok(NodePlace { name, folder, grpc: port(GRPC)?, peer: port(PEER)?, http: port(HTTP)? })
+            Ok(NodePlace {
+                name,
+                folder,
+                grpc: port(GRPC)?,
+                peer: port(PEER)?,
+                http: port(HTTP)?,
+                redis: port(REDIS)?,
+                redis_cluster: port(REDIS_CLUSTER)?,
+                text: port(TEXT)?,
+            })
         };
         let nodes = (0..nodes).map(place).collect::<Result<_, Usage>>()?;
         Ok(Self { folder: folder.to_owned(), nodes })
@@ -65,7 +83,7 @@ impl Layout {
     /// somewhere in a node's log.
     pub fn check_ports(&self) -> anyhow::Result<()> {
         for node in &self.nodes {
-            for address in [node.grpc, node.peer, node.http] {
+            for address in [node.grpc, node.peer, node.http, node.redis, node.redis_cluster, node.text] {
                 TcpListener::bind(address).map_err(|error| {
                     anyhow::anyhow!(
                         "port {} of {} cannot be used: {error}; stop what listens there, or give --port-offset",

@@ -165,6 +165,9 @@ fn arguments(node: &NodePlace) -> Vec<String> {
         ("--listen-grpc", node.grpc.to_string()),
         ("--listen-peer", node.peer.to_string()),
         ("--listen-http", node.http.to_string()),
+        ("--listen-redis", node.redis.to_string()),
+        ("--listen-redis-cluster", node.redis_cluster.to_string()),
+        ("--listen-text", node.text.to_string()),
     ];
     let pairs = pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
     pairs.chain(["--exit-with-parent".to_owned()]).collect()

@@ -159,6 +159,7 @@ fn environment(cluster: &ValidCluster, pool: &ValidPool) -> Vec<EnvVar> {
     ];
     let listens = |port: ports::Port| text(port.variable, format!("0.0.0.0:{}", port.number));
     variables.extend(ports::all(&cluster.doors).into_iter().map(listens));
+    variables.extend(ports::closed(&cluster.doors).map(|port| text(port.variable, "off".to_owned())));
     variables.extend([
         advertised("TRILITH_ADVERTISE_GRPC", GRPC),
         advertised("TRILITH_ADVERTISE_PEER", PEER),

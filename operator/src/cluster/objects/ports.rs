@@ -34,8 +34,17 @@ pub const TEXT: Port = Port { name: "text", number: 7403, variable: "TRILITH_LIS
 
 /// The doors that are open because somebody wants them.
 pub fn optional(doors: &Doors) -> impl Iterator<Item = Port> {
-    let optional = [(REDIS, doors.redis), (REDIS_CLUSTER, doors.redis_cluster), (TEXT, doors.text)];
-    optional.into_iter().filter(|(_, switch)| switch.is_on()).map(|(port, _)| port)
+    choices(doors).into_iter().filter(|(_, wanted)| *wanted).map(|(port, _)| port)
+}
+
+/// The doors that nobody wants; a node would open them on its loopback.
+pub fn closed(doors: &Doors) -> impl Iterator<Item = Port> {
+    choices(doors).into_iter().filter(|(_, wanted)| !*wanted).map(|(port, _)| port)
+}
+
+fn choices(doors: &Doors) -> [(Port, bool); 3] {
+    let choices = [(REDIS, doors.redis), (REDIS_CLUSTER, doors.redis_cluster), (TEXT, doors.text)];
+    choices.map(|(port, switch)| (port, switch.is_on()))
 }
 
 /// The doors that applications use.

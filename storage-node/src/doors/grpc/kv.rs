@@ -14,19 +14,21 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::pipeline::Pipeline;
 use super::{context_of, status};
+use crate::doors::Operations;
 use crate::node::Node;
-use crate::router::{Context, failure};
+use crate::router::context::Door;
+use crate::router::failure;
 
 /// Operations on data.
 #[derive(Clone)]
 pub struct KvDoor {
-    node: Arc<Node>,
+    operations: Operations,
 }
 
 impl KvDoor {
     /// The door of a node.
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node }
+        Self { operations: Operations::new(node, Door::Grpc) }
     }
 
     async fn run<T>(
@@ -36,8 +38,7 @@ impl KvDoor {
         pick: impl FnOnce(Outcome) -> Option<T>,
     ) -> Result<Response<T>, Status> {
         let context = context_of(metadata);
-        let member = self.node.member().map_err(status)?;
-        let outcome = member.router.run(&context, kind).await.map_err(status)?;
+        let outcome = self.operations.run(&context, kind).await.map_err(status)?;
         let picked =
             pick(outcome).ok_or_else(|| status(failure::internal("an operation had another's result")))?;
         Ok(Response::new(picked))
@@ -106,19 +107,19 @@ impl Kv for KvDoor {
 
     async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<Pages>, Status> {
         let (metadata, _, scan) = request.into_parts();
-        let member = self.node.member().map_err(status)?;
+        let operations = self.operations.clone();
         let whole = metadata.contains_key("grpc-timeout").then(|| context_of(&metadata));
         let limited = scan.limit > 0;
         let first = Some((scan, 0));
         let pages = stream::try_unfold(first, move |next| {
-            let (member, whole) = (Arc::clone(&member), whole.clone());
+            let (operations, whole) = (operations.clone(), whole.clone());
             async move {
                 let Some((mut scan, given)) = next else { return Ok(None) };
                 // Without a deadline for the whole scan each page has its own.
                 let context = whole.unwrap_or_else(|| context_of(&tonic::metadata::MetadataMap::new()));
                 let limit = scan.limit;
                 scan.limit = if limited { limit - given } else { 0 };
-                let page = member.router.scan_page(&context, &scan).await?;
+                let page = operations.scan(&context, &scan).await?;
                 scan.limit = limit;
                 let given = given + page.items.len() as u64;
                 let more = !page.cursor.is_empty() && (!limited || given < limit);
@@ -135,9 +136,9 @@ impl Kv for KvDoor {
         &self,
         request: Request<Streaming<StreamRequest>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
-        let member = self.node.member().map_err(status)?;
-        let router = Arc::clone(&member.router);
-        let begin = move |kind| router.begin(&Context::within(super::STREAM_PATIENCE), kind);
+        let member = self.operations.member().map_err(status)?;
+        let operations = self.operations.clone();
+        let begin = move |kind| operations.begin(&operations.context(super::STREAM_PATIENCE), kind);
         // What has arrived by then is still answered.
         let operations = request.into_inner().take_until(member.closing().cancelled_owned());
         Ok(Response::new(Pipeline::new(operations.boxed(), begin).boxed()))

@@ -6,6 +6,7 @@ use proto::v1::Failure;
 use tonic::metadata::MetadataMap;
 
 use crate::router::Context;
+use crate::router::context::Door;
 
 pub mod admin;
 pub mod kv;
@@ -28,7 +29,7 @@ const STREAM_PATIENCE: Duration = Duration::from_secs(2);
 /// Until when the caller waits, less a little for the answer's way back.
 pub(super) fn context_of(metadata: &MetadataMap) -> Context {
     let asked = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
-    Context::within(asked.map_or(PATIENCE, |asked| asked.mul_f64(0.95)))
+    Context::within(Door::Grpc, asked.map_or(PATIENCE, |asked| asked.mul_f64(0.95)))
 }
 
 /// `grpc-timeout`: at most eight digits and a unit.
