@@ -10,11 +10,13 @@ use proto::v1::Addresses;
 use proto::v1::admin_server::AdminServer;
 use proto::v1::kv_server::KvServer;
 use storage_node::config::{CommandLine, NodeConfig, Start, ThisMachine};
+use storage_node::doors::connections::Connections;
 use storage_node::doors::grpc::{AdminDoor, KvDoor, MESSAGE_BYTES, PeerDoor};
-use storage_node::doors::http;
+use storage_node::doors::{Operations, http};
 use storage_node::node::Node;
 use storage_node::observability::logging;
 use storage_node::raft::network::connect;
+use storage_node::router::context::Door;
 use storage_node::seams::{clock, threads};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -99,13 +101,20 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let peers = connect::server()
         .add_service(connect::service(PeerDoor::new(Arc::clone(&node))))
         .serve_with_incoming_shutdown(incoming(peer), stop.clone().cancelled_owned());
-    let shown = http::router(Arc::clone(&node) as Arc<dyn http::Health>, Arc::clone(&node.metrics));
+    let shown = http::router(Arc::clone(&node) as Arc<dyn http::Health>, Arc::clone(&node.metrics))
+        .merge(http::rest::router(Operations::new(Arc::clone(&node), Door::Http)));
+    let doors = &node.config.doors;
+    // Of its own, so that probes are answered whoever else comes.
+    let connections = Connections::new(doors.max_connections, doors.max_connection_bytes);
     let doors = [
         tokio::spawn(async move { public.await.map_err(anyhow::Error::from) }),
         tokio::spawn(async move { peers.await.map_err(anyhow::Error::from) }),
         tokio::spawn({
             let stop = stop.clone();
-            async move { http::serve(http, shown, stop).await.map_err(anyhow::Error::from) }
+            async move {
+                http::serve(http, shown, connections, stop).await;
+                Ok(())
+            }
         }),
     ];
 
