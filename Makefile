@@ -43,9 +43,20 @@ test: binaries ## Run every test that takes this machine only
 	@cargo test --locked --workspace --doc
 	@cargo test --locked --workspace --lib --bins
 	@$(MAKE) e2e-processes
+	@$(MAKE) api
+
+# What tests use beside: curl, a browser, Python.
+.PHONY: test-prerequisites
+test-prerequisites:
+	@scripts/prerequisites.sh tests
+
+# More of it, such as: make api ARGS=200
+.PHONY: api
+api: binaries test-prerequisites ## Try the REST door with requests made from its own document
+	@CARGO_TARGET_DIR='$(abspath $(BINARIES)/..)' scripts/schemathesis.sh $(ARGS)
 
 .PHONY: e2e-processes
-e2e-processes: binaries ## Run the scenarios with real nodes as processes on this machine
+e2e-processes: binaries test-prerequisites ## Run the scenarios with real nodes as processes on this machine
 	@cargo test --locked --workspace --test '*' -- --test-threads=$(PROCESS_TEST_THREADS)
 
 # On Kubernetes they take 25 minutes at most on two cores, once everything is built.

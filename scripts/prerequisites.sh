@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Sees that this machine can build Trilith, and installs what is missing where it may.
 #
+#     prerequisites.sh            to build and run
+#     prerequisites.sh tests      and to test with the programs that people have
+#
 # RocksDB is C++, and its Rust bindings are generated with libclang: beside Rust that takes
 # a C++ compiler, clang with its headers, and libclang. Everything else comes with cargo.
 set -euo pipefail
@@ -41,6 +44,13 @@ missing=()
 command -v cc >/dev/null && command -v c++ >/dev/null || missing+=(g++)
 command -v clang >/dev/null || missing+=(clang)
 has_libclang || missing+=(libclang-dev)
+what="what building RocksDB takes"
+if [ "${1:-}" = tests ]; then
+    command -v curl >/dev/null || missing+=(curl)
+    command -v chromium >/dev/null || missing+=(chromium)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    what="what building RocksDB and testing the doors take"
+fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null; then
@@ -54,5 +64,5 @@ elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
 else
     fail "Missing: ${missing[*]}. Type this, and come again:" "" "    sudo sh -c '$install'"
 fi
-echo "Installing ${missing[*]}, which building RocksDB takes."
+echo "Installing ${missing[*]}: $what."
 "${root[@]}" DEBIAN_FRONTEND=noninteractive sh -c "$install" </dev/null

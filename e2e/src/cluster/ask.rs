@@ -1,6 +1,7 @@
 //! What a scenario asks of a cluster: through the client as applications do, or at the door
 //! of one node alone.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -43,6 +44,11 @@ impl Cluster {
     /// Where other nodes reach a node.
     pub fn peer_endpoint(&self, node: usize) -> anyhow::Result<String> {
         Ok(self.node(node)?.place.peer.to_string())
+    }
+
+    /// Where browsers and curl reach a node.
+    pub fn http_address(&self, node: usize) -> anyhow::Result<SocketAddr> {
+        Ok(self.node(node)?.place.http)
     }
 
     /// The endpoints of all nodes, as the command line takes them.
