@@ -26,6 +26,12 @@ help: ## List what there is to make
 prerequisites:
 	@scripts/prerequisites.sh
 
+# What tests and benchmarks use beside: a real Redis, and the clients that people have.
+.PHONY: test-prerequisites
+test-prerequisites:
+	@scripts/prerequisites.sh tests
+	@e2e/clients/prepare.sh >/dev/null
+
 .PHONY: run
 run: binaries ## Build, and start a cluster of three nodes on this machine; Ctrl-C stops it
 	@printf '\nTo use it, in another terminal:\n\n    export PATH="%s:$$PATH"\n    trilith put a 1\n\n' '$(BINARIES)'
@@ -44,8 +50,9 @@ test: binaries ## Run every test that takes this machine only
 	@cargo test --locked --workspace --lib --bins
 	@$(MAKE) e2e-processes
 
+# Those with Redis and its clients take two minutes on two cores; see TRILITH_DIFFERENTIAL_STEPS.
 .PHONY: e2e-processes
-e2e-processes: binaries ## Run the scenarios with real nodes as processes on this machine
+e2e-processes: binaries test-prerequisites ## Run the scenarios with real nodes as processes on this machine
 	@cargo test --locked --workspace --test '*' -- --test-threads=$(PROCESS_TEST_THREADS)
 
 # On Kubernetes they take 25 minutes at most on two cores, once everything is built.

@@ -12,6 +12,7 @@
 //!   history         what was attempted, and what may be seen afterwards
 //!   workload        clients that write and read, and keep that history
 //!   replicas        whether every copy holds the same
+//!   redis           a real Redis beside ours, and what is played on both
 //!
 //!   tests/kubernetes/   scenarios on a real Kubernetes cluster, one file each
 //!      │ say
@@ -32,6 +33,7 @@ pub mod network;
 pub mod pace;
 pub mod process;
 pub mod programs;
+pub mod redis;
 pub mod replicas;
 pub mod scenario;
 pub mod until;
