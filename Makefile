@@ -82,9 +82,17 @@ fix: prerequisites ## Format, and carry out what clippy proposes
 	@cargo fmt --all
 
 .PHONY: bench
-bench: binaries ## Measure three of our nodes beside three of etcd (takes Go)
+bench: binaries ## Measure three of our nodes beside three of etcd (takes Go), then the doors beside Redis
 	@bench/etcd.sh >/dev/null
 	@'$(BINARIES)/trilith-bench' compare $(ARGS)
+	@$(MAKE) bench-doors
+
+# Of `make bench-doors` and `make bench`, such as: make bench-doors DOORS_ARGS=--quick
+DOORS_ARGS ?=
+
+.PHONY: bench-doors
+bench-doors: binaries test-prerequisites ## Measure the Redis door and REST beside one Redis
+	@'$(BINARIES)/trilith-bench' doors $(DOORS_ARGS)
 
 # Without Docker, the programs in the images are those that are built here.
 .PHONY: images

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::connection::{Connection, encode, encode_inline, line};
 use super::generator::{Answer, Command, Generator, Pipeline};
@@ -17,10 +17,21 @@ const SHOWN_COMMANDS: usize = 20;
 /// Two servers, from an empty database on.
 #[derive(Debug)]
 pub struct Contest {
+    redis: SocketAddr,
+    ours: SocketAddr,
     seed: u64,
     players: Vec<Player>,
     played: u64,
     last: VecDeque<String>,
+}
+
+/// A command that the two answer differently.
+#[derive(Debug)]
+pub struct Difference {
+    /// The command's name with both answers, numbers left out: others like it are no news.
+    pub kind: String,
+    /// What it takes to see it again.
+    pub told: String,
 }
 
 /// One of the connections, to both servers.
@@ -35,18 +46,24 @@ struct Player {
 impl Contest {
     /// Begins with empty databases. The seed is for the reader of a difference.
     pub async fn begin(redis: SocketAddr, ours: SocketAddr, seed: u64) -> anyhow::Result<Self> {
-        let mut players = Vec::new();
+        let mut contest = Self { redis, ours, seed, players: Vec::new(), played: 0, last: VecDeque::new() };
+        contest.begin_again().await?;
+        Ok(contest)
+    }
+
+    /// Empties both and connects anew: after a difference they hold different things.
+    pub async fn begin_again(&mut self) -> anyhow::Result<()> {
+        self.last.clear();
+        self.players.clear();
+        for address in [self.redis, self.ours] {
+            let done = Connection::open(address).await?.ask(&["FLUSHDB"]).await?;
+            anyhow::ensure!(done == Reply::Simple("OK".to_owned()), "FLUSHDB: {done}");
+        }
         for _ in 0..Generator::CONNECTIONS {
-            let (redis, ours) = (Connection::open(redis).await?, Connection::open(ours).await?);
-            players.push(Player { redis, ours, queued: None });
+            let (redis, ours) = (Connection::open(self.redis).await?, Connection::open(self.ours).await?);
+            self.players.push(Player { redis, ours, queued: None });
         }
-        if let Some(Player { redis, ours, .. }) = players.first_mut() {
-            for connection in [redis, ours] {
-                let done = connection.ask(&["FLUSHDB"]).await?;
-                anyhow::ensure!(done == Reply::Simple("OK".to_owned()), "FLUSHDB: {done}");
-            }
-        }
-        Ok(Self { seed, players, played: 0, last: VecDeque::new() })
+        Ok(())
     }
 
     /// How many commands were played.
@@ -54,9 +71,9 @@ impl Contest {
         self.played
     }
 
-    /// Plays a pipeline. A difference is an error that tells how to see it again.
-    pub async fn play(&mut self, pipeline: &Pipeline) -> anyhow::Result<()> {
-        let Self { seed, players, played, last } = self;
+    /// Plays a pipeline as far as the answers agree.
+    pub async fn play(&mut self, pipeline: &Pipeline) -> anyhow::Result<Option<Difference>> {
+        let Self { seed, players, played, last, .. } = self;
         let number = pipeline.connection;
         let player = players.get_mut(number).with_context(|| format!("nobody plays {number}"))?;
         let bytes: Vec<u8> = pipeline.commands.iter().flat_map(sent).collect();
@@ -73,16 +90,16 @@ impl Contest {
             }
             last.push_back(format!("{number}> {}", line(&command.words)));
             if !player.agree(command, &redis, &ours)? {
-                bail!(
-                    "different answers: seed {seed}, step {played}\n{}\n\nRedis: {}\nours:  {}",
-                    last.iter().map(String::as_str).collect::<Vec<_>>().join("\n"),
-                    shown(&redis),
-                    shown(&ours)
+                let last = last.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+                let (redis, ours) = (shown(&redis), shown(&ours));
+                let told = format!(
+                    "different answers: seed {seed}, step {played}\n{last}\n\nRedis: {redis}\nours:  {ours}"
                 );
+                return Ok(Some(Difference { kind: kind(command, &redis, &ours), told }));
             }
             *played += 1;
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -136,6 +153,13 @@ fn times_agree(answer: Answer, redis: &Reply, ours: &Reply) -> bool {
 
 fn parsed(raw: &[u8]) -> anyhow::Result<Reply> {
     Ok(Reply::parse(raw)?.context("half a reply")?.0)
+}
+
+fn kind(command: &Command, redis: &str, ours: &str) -> String {
+    let name = command.words.first().map(|name| shown(&name.to_ascii_uppercase())).unwrap_or_default();
+    let answer =
+        |text: &str| text.chars().filter(|letter| !letter.is_ascii_digit()).take(60).collect::<String>();
+    format!("{name}: {} / {}", answer(redis), answer(ours))
 }
 
 /// The bytes of a command. Empty lines and commands of no words are for nobody: they have no

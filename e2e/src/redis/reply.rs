@@ -97,7 +97,8 @@ impl fmt::Display for Reply {
             Self::Simple(text) | Self::Error(text) => out.write_str(text),
             Self::Integer(number) => write!(out, "{number}"),
             Self::Bulk(bytes) => out.write_str(&bytes.as_deref().map_or("(nil)".to_owned(), shown)),
-            Self::Array(items) => write!(out, "{items:?}"),
+            Self::Array(None) => out.write_str("(nil array)"),
+            Self::Array(Some(items)) => write!(out, "{items:?}"),
         }
     }
 }

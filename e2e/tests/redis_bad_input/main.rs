@@ -17,6 +17,7 @@ mod unread;
 
 use std::net::SocketAddr;
 
+use anyhow::ensure;
 use e2e::redis::RedisServer;
 use e2e::{Cluster, Scenario, Shape};
 use rand::RngExt as _;
@@ -54,12 +55,21 @@ async fn trilith_withstands_bad_input() -> anyhow::Result<()> {
     cluster.finish()
 }
 
+/// All of it, whatever becomes of what came earlier.
 async fn everything_bad(scenario: &Scenario, victim: Victim) -> anyhow::Result<()> {
-    scenario.say(frames::are_refused(victim).await?);
-    scenario.say(frames::noise_is_harmless(victim, scenario.random(1).random()).await?);
-    scenario.say(crowds::half_done(victim).await?);
-    scenario.say(crowds::byte_by_byte(victim).await?);
-    scenario.say(crowds::idle(victim).await?);
-    scenario.say(unread::answers_wait_in_bounds(victim).await?);
+    let seed = scenario.random(1).random();
+    let mut failed = 0;
+    let mut note = |outcome: anyhow::Result<String>| {
+        failed += usize::from(outcome.is_err());
+        scenario.say(outcome.unwrap_or_else(|error| format!("FAILS: {error:#}")));
+    };
+    note(frames::are_refused(victim).await);
+    note(frames::requests_of_browsers_end(victim).await);
+    note(frames::noise_is_harmless(victim, seed).await);
+    note(crowds::half_done(victim).await);
+    note(crowds::byte_by_byte(victim).await);
+    note(crowds::idle(victim).await);
+    note(unread::answers_wait_in_bounds(victim).await);
+    ensure!(failed == 0, "{failed} of these failed, as said above");
     Ok(())
 }

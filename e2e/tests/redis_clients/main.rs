@@ -40,16 +40,26 @@ async fn rounds_work_with_trilith() -> anyhow::Result<()> {
     let scenario = Scenario::begin("clients of trilith").await?;
     let folder = tempfile::tempdir()?;
     let socket = folder.path().join("socket");
-    let mut cluster = Cluster::form(Shape::default()).await?;
-    // One path is for one node.
-    cluster.stop(0).await?;
-    cluster.start_with(0, &["--resp-socket", &socket.display().to_string()]).await?;
-    cluster.await_healthy().await?;
+    let cluster = with_socket(&socket.display().to_string()).await?;
     let doors = Doors::of(&cluster, socket)?;
     every_round(&scenario, &doors).await?;
     command_lines::update(&doors).await?;
     scenario.say("UPDATE, which is our own, puts only over what is there");
     cluster.finish()
+}
+
+/// Three nodes, of which the first listens at a path too: one path is for one node. It does so
+/// from its beginning, because a node that was restarted leads nothing for a while.
+async fn with_socket(socket: &str) -> anyhow::Result<Cluster> {
+    let mut cluster = Cluster::processes(Shape { nodes: 0, ..Shape::default() }).await?;
+    cluster.add_process(None, &["--resp-socket", socket]).await?;
+    cluster.init(0).await?;
+    cluster.add_node().await?;
+    cluster.add_node().await?;
+    cluster.await_healthy().await?;
+    cluster.create_table("default", 8).await?;
+    cluster.await_healthy().await?;
+    Ok(cluster)
 }
 
 /// All of them, whatever becomes of earlier ones.
