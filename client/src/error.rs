@@ -98,6 +98,7 @@ impl Error {
             Some(Detail::NotLeader(_) | Detail::WrongEpoch(_) | Detail::RetryAfter(_)) => {
                 Self::Unavailable(message)
             }
+            Some(Detail::Unsuitable(_)) => Self::FailedPrecondition(message),
             None => Self::from_code(Code::from(failure.code), message),
         }
     }

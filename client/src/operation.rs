@@ -122,7 +122,7 @@ impl Operation {
     pub(crate) fn to_wire(&self, table: &str, retry: Option<Retry>) -> v1::Operation {
         let (table, key) = (table.to_owned(), self.key().clone());
         let operation = match self {
-            Self::Get { .. } => Wire::Get(v1::GetRequest { table, key, stale: false }),
+            Self::Get { .. } => Wire::Get(v1::GetRequest { table, key, ..v1::GetRequest::default() }),
             Self::Exists { .. } => Wire::Exists(v1::ExistsRequest { table, key, stale: false }),
             Self::Put { value, options, .. } => {
                 Wire::Put(put_request(table, key, value.clone(), options, retry))
@@ -175,7 +175,8 @@ pub(crate) fn answer_of(result: v1::Result) -> Result<Answer, v1::Failure> {
         Some(Found::Delete(deleted)) => Ok(Answer::Delete(deleted)),
         Some(Found::Exists(exists)) => Ok(Answer::Exists(exists.exists)),
         Some(Found::Failure(failure)) => Err(failure),
-        Some(Found::Batch(_) | Found::Txn(_)) | None => Err(nonsense()),
+        Some(Found::Batch(_) | Found::Txn(_) | Found::Modify(_) | Found::Copy(_) | Found::Clear(_))
+        | None => Err(nonsense()),
     }
 }
 

@@ -159,7 +159,9 @@ impl Trouble {
             Some(Detail::OutcomeUnknown(_)) => Verdict::Ambiguous,
             Some(Detail::UnknownTable(_)) => Verdict::NoTable,
             Some(Detail::OverLimit(_) | Detail::CrossSlot(_) | Detail::BadCursor(_)) => Verdict::Wrong,
-            Some(Detail::AlreadyExists(_) | Detail::WrongCluster(_)) => Verdict::Denied,
+            Some(Detail::AlreadyExists(_) | Detail::WrongCluster(_) | Detail::Unsuitable(_)) => {
+                Verdict::Denied
+            }
             None => match Code::from(failure.code) {
                 Code::InvalidArgument
                 | Code::OutOfRange

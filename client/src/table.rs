@@ -125,7 +125,8 @@ impl Table {
 
     async fn get_with(&self, key: Bytes, stale: bool) -> Result<Option<Item>, Error> {
         let answer = unary(self.attempts(&key, Effect::Repeatable), |attempt| {
-            let message = GetRequest { table: self.name.to_string(), key: key.clone(), stale };
+            let message =
+                GetRequest { table: self.name.to_string(), key: key.clone(), stale, without_value: false };
             async move { kv_client(attempt.channel.clone()).get(attempt.request(message)).await }
         })
         .await?;

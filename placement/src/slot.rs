@@ -10,6 +10,11 @@ impl Slot {
     /// How many there are.
     pub const COUNT: u16 = 16384;
 
+    /// The slot of that number, if there is one.
+    pub fn new(number: u16) -> Option<Self> {
+        (number < Self::COUNT).then_some(Self(number))
+    }
+
     /// CRC16-XMODEM of the key, or of its `{tag}` where it has one that is not empty,
     /// modulo the number of slots.
     pub fn of_key(key: &[u8]) -> Self {

@@ -1,6 +1,8 @@
 //! `trilith-node`: one storage node.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +11,17 @@ use anyhow::Context;
 use proto::v1::Addresses;
 use proto::v1::admin_server::AdminServer;
 use proto::v1::kv_server::KvServer;
-use storage_node::config::{CommandLine, NodeConfig, Start, ThisMachine};
+use storage_node::config::{CommandLine, DoorAddress, NodeConfig, Start, ThisMachine};
+use storage_node::doors::connections::{Connections, Listener};
 use storage_node::doors::grpc::{AdminDoor, KvDoor, MESSAGE_BYTES, PeerDoor};
 use storage_node::doors::http;
+use storage_node::doors::resp::{self, RespDoor};
 use storage_node::node::Node;
 use storage_node::observability::logging;
 use storage_node::raft::network::connect;
+use storage_node::router::context::Door;
 use storage_node::seams::{clock, threads};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -60,12 +65,24 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let grpc = bind(config.listen.grpc, "gRPC", "--listen-grpc").await?;
     let peer = bind(config.listen.peer, "peer", "--listen-peer").await?;
     let http = bind(config.listen.http, "HTTP", "--listen-http").await?;
+    let redis = bind_door(config.listen.redis, "Redis", "--listen-redis").await?;
+    let redis_cluster =
+        bind_door(config.listen.redis_cluster, "Redis cluster", "--listen-redis-cluster").await?;
+    let socket = config.listen.resp_socket.as_deref().map(bind_socket).transpose()?;
+    let shown = |listener: &Option<TcpListener>| {
+        listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|at| at.to_string())
+    };
     let advertised = &config.advertise;
     let addresses = Addresses {
         grpc: advertised.grpc.bound_to(grpc.local_addr()?).to_string(),
         peer: advertised.peer.bound_to(peer.local_addr()?).to_string(),
         http: advertised.http.bound_to(http.local_addr()?).to_string(),
-        ..Addresses::default()
+        redis: shown(&redis).unwrap_or_default(),
+        redis_cluster: match (&advertised.redis_cluster, &redis_cluster) {
+            (Some(address), Some(listener)) => address.bound_to(listener.local_addr()?).to_string(),
+            _ => String::new(),
+        },
+        text: String::new(),
     };
     tracing::info!(
         name = config.name,
@@ -99,15 +116,32 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let peers = connect::server()
         .add_service(connect::service(PeerDoor::new(Arc::clone(&node))))
         .serve_with_incoming_shutdown(incoming(peer), stop.clone().cancelled_owned());
-    let shown = http::router(Arc::clone(&node) as Arc<dyn http::Health>, Arc::clone(&node.metrics));
-    let doors = [
+    let answers = http::router(Arc::clone(&node) as Arc<dyn http::Health>, Arc::clone(&node.metrics));
+    let connections =
+        Connections::new(node.config.doors.max_connections, node.config.doors.max_connection_bytes);
+    let shared = resp::Shared::new(connections);
+    let mut doors = vec![
         tokio::spawn(async move { public.await.map_err(anyhow::Error::from) }),
         tokio::spawn(async move { peers.await.map_err(anyhow::Error::from) }),
         tokio::spawn({
             let stop = stop.clone();
-            async move { http::serve(http, shown, stop).await.map_err(anyhow::Error::from) }
+            async move { http::serve(http, answers, stop).await.map_err(anyhow::Error::from) }
         }),
     ];
+    let resp_doors = [
+        (redis.map(Listener::Tcp), Door::Redis),
+        (redis_cluster.map(Listener::Tcp), Door::RedisCluster),
+        (socket.map(Listener::Unix), Door::Redis),
+    ];
+    for (listener, door) in resp_doors {
+        let Some(listener) = listener else { continue };
+        let door = RespDoor::new(Arc::clone(&node), door, shared.clone(), listener.to_string());
+        let stop = stop.clone();
+        doors.push(tokio::spawn(async move {
+            door.serve(listener, stop).await;
+            Ok(())
+        }));
+    }
 
     let removed = asked_to_end(&node, ends_with_parent).await?;
     reporter.set_not_serving::<KvServer<KvDoor>>().await;
@@ -116,6 +150,9 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     stop.cancel();
     let _ = tokio::time::timeout(LAST_ANSWERS, futures::future::join_all(doors)).await;
     node.stop().await;
+    if let Some(socket) = &node.config.listen.resp_socket {
+        let _ = std::fs::remove_file(socket);
+    }
     if removed {
         node.retire()?;
     }
@@ -127,6 +164,31 @@ async fn bind(address: SocketAddr, door: &str, flag: &str) -> anyhow::Result<Tcp
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} for the {door} door: is another node running there? choose another port with {flag} or --port-offset")
     })
+}
+
+async fn bind_door(address: DoorAddress, door: &str, flag: &str) -> anyhow::Result<Option<TcpListener>> {
+    match address {
+        DoorAddress::Off => Ok(None),
+        DoorAddress::At(address) => bind(address, door, flag).await.map(Some),
+    }
+}
+
+/// Listens on a Unix socket that only this user may use. One that a node left behind, on which
+/// nobody listens any more, is taken over.
+fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
+    let taken =
+        || format!("cannot listen on the socket {}: choose another with --resp-socket", path.display());
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        anyhow::bail!("{}: somebody listens there", taken());
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path).with_context(taken)?,
+        Ok(_) => anyhow::bail!("{}: there is something that is no socket", taken()),
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).with_context(taken)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(taken)?;
+    Ok(listener)
 }
 
 fn incoming(listener: TcpListener) -> TcpIncoming {

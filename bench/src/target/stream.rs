@@ -146,7 +146,7 @@ fn on_the_wire(operation: Operation, table: &str) -> proto::v1::Operation {
         Operation::Put { key, value } => {
             WireOperation::Put(PutRequest { table, key, value, ..PutRequest::default() })
         }
-        Operation::Get { key } => WireOperation::Get(GetRequest { table, key, stale: false }),
+        Operation::Get { key } => WireOperation::Get(GetRequest { table, key, ..GetRequest::default() }),
     };
     proto::v1::Operation { operation: Some(operation) }
 }

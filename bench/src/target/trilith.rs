@@ -73,7 +73,7 @@ impl Caller for TrilithCaller {
                 }
             }
             Operation::Get { key } => {
-                let found = node.get(GetRequest { table, key, stale: false }).await?.into_inner();
+                let found = node.get(GetRequest { table, key, ..GetRequest::default() }).await?.into_inner();
                 Ok(if found.item.is_none() { Outcome::Missing } else { Outcome::Done })
             }
         }

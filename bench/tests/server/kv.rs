@@ -8,10 +8,10 @@ use std::{
 use futures::{Stream, StreamExt as _};
 use placement::BucketCount;
 use proto::v1::{
-    BatchRequest, BatchResponse, DeleteRequest, DeleteResponse, ExistsRequest, ExistsResponse, Failure,
-    GetRequest, GetResponse, Item, PutRequest, PutResponse, Result as WireResult, ScanRequest, ScanResponse,
-    StreamRequest, StreamResponse, TxnRequest, TxnResponse, kv_server, operation::Operation,
-    result::Result as Wire,
+    BatchRequest, BatchResponse, CopyRequest, CopyResponse, DeleteRequest, DeleteResponse, ExistsRequest,
+    ExistsResponse, Failure, GetRequest, GetResponse, Item, ModifyRequest, ModifyResponse, PutRequest,
+    PutResponse, Result as WireResult, ScanRequest, ScanResponse, StreamRequest, StreamResponse, TxnRequest,
+    TxnResponse, kv_server, operation::Operation, result::Result as Wire,
 };
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -118,6 +118,14 @@ impl kv_server::Kv for Kv {
 
     async fn txn(&self, _: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         Err(Status::unimplemented("txn"))
+    }
+
+    async fn modify(&self, _: Request<ModifyRequest>) -> Result<Response<ModifyResponse>, Status> {
+        Err(Status::unimplemented("modify"))
+    }
+
+    async fn copy(&self, _: Request<CopyRequest>) -> Result<Response<CopyResponse>, Status> {
+        Err(Status::unimplemented("copy"))
     }
 
     async fn scan(&self, _: Request<ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {

@@ -222,6 +222,8 @@ kv! {
     exists, ExistsRequest, ExistsResponse, Exists;
     batch, BatchRequest, BatchResponse, Batch;
     txn, TxnRequest, TxnResponse, Txn;
+    modify, ModifyRequest, ModifyResponse, Modify;
+    copy, CopyRequest, CopyResponse, Copy;
 }
 
 macro_rules! not_scripted {

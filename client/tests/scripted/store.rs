@@ -45,7 +45,9 @@ impl Store {
             Op::Delete(delete) => delete.retry.clone(),
             Op::Batch(batch) => batch.retry.clone(),
             Op::Txn(txn) => txn.retry.clone(),
-            Op::Get(_) | Op::Exists(_) => None,
+            Op::Modify(modify) => modify.retry.clone(),
+            Op::Copy(copy) => copy.retry.clone(),
+            Op::Get(_) | Op::Exists(_) | Op::Clear(_) => None,
         };
         inner.once(retry, |inner| inner.apply(operation))
     }
@@ -86,6 +88,9 @@ impl Inner {
             Op::Txn(txn) => {
                 let results = txn.then.into_iter().filter_map(|op| op.operation).map(|op| self.apply(op));
                 Found::Txn(TxnResponse { results: results.collect(), succeeded: true })
+            }
+            Op::Modify(_) | Op::Copy(_) | Op::Clear(_) => {
+                panic!("the client does not send it: {operation:?}")
             }
         };
         Answer { result: Some(found) }

@@ -7,7 +7,9 @@
 //!        └────▶ conversation, which says what it holds; over the node's bound it is closed
 //! ```
 
+use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -36,6 +38,21 @@ pub enum Listener {
     Tcp(TcpListener),
     /// For this machine.
     Unix(UnixListener),
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(listener) => match listener.local_addr() {
+                Ok(at) => at.fmt(f),
+                Err(_) => f.write_str("?:0"),
+            },
+            Self::Unix(listener) => match listener.local_addr() {
+                Ok(at) => write!(f, "{}:0", at.as_pathname().unwrap_or(Path::new("?")).display()),
+                Err(_) => f.write_str("?:0"),
+            },
+        }
+    }
 }
 
 impl Listener {

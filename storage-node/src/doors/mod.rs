@@ -5,5 +5,6 @@ pub mod connections;
 pub mod grpc;
 pub mod http;
 pub mod operations;
+pub mod resp;
 
 pub use operations::Operations;

@@ -41,6 +41,12 @@ pub enum Operation {
     Txn,
     /// One page of a scan.
     Scan,
+    /// Change one key by what it is.
+    Modify,
+    /// Copy or rename a key.
+    Copy,
+    /// Remove everything in a part of a table.
+    Clear,
 }
 
 /// How an operation ended; the label `outcome`.
@@ -112,8 +118,18 @@ struct OfOperation {
 
 impl Operation {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 7] =
-        [Self::Get, Self::Put, Self::Delete, Self::Exists, Self::Batch, Self::Txn, Self::Scan];
+    pub const ALL: [Self; 10] = [
+        Self::Get,
+        Self::Put,
+        Self::Delete,
+        Self::Exists,
+        Self::Batch,
+        Self::Txn,
+        Self::Scan,
+        Self::Modify,
+        Self::Copy,
+        Self::Clear,
+    ];
 
     /// Its name as a label.
     pub const fn label(self) -> &'static str {
@@ -125,6 +141,9 @@ impl Operation {
             Self::Batch => "batch",
             Self::Txn => "txn",
             Self::Scan => "scan",
+            Self::Modify => "modify",
+            Self::Copy => "copy",
+            Self::Clear => "clear",
         }
     }
 }

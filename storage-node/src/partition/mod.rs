@@ -12,7 +12,9 @@
 //! [`state`].
 
 pub mod answer;
+pub mod decimal;
 pub mod descriptor;
+pub mod modify;
 pub mod operations;
 pub mod overlay;
 pub mod progress;

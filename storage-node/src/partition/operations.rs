@@ -1,12 +1,12 @@
 //! The operations that a log entry may hold, evaluated where they are applied.
 
 use bytes::Bytes;
-use placement::Bucket;
+use placement::{Bucket, BucketRange};
 use proto::v1::{
-    BatchRequest, BatchResponse, Compare, Condition, DeleteRequest, DeleteResponse, ExistsResponse, Failure,
-    GetRequest, GetResponse, Operation, OverLimit, PutRequest, PutResponse, Result as OperationResult,
-    RetryAfter, TxnRequest, TxnResponse, WrongEpoch, compare::That, condition::Is, error_detail::Detail,
-    operation::Operation as Kind, result::Result as Outcome,
+    BatchRequest, BatchResponse, ClearRequest, ClearResponse, Compare, Condition, DeleteRequest,
+    DeleteResponse, ExistsResponse, Failure, GetRequest, GetResponse, Operation, OverLimit, PutRequest,
+    PutResponse, Result as OperationResult, RetryAfter, TxnRequest, TxnResponse, WrongEpoch, compare::That,
+    condition::Is, error_detail::Detail, operation::Operation as Kind, result::Result as Outcome,
 };
 use tonic::Code;
 
@@ -47,18 +47,15 @@ enum Stop {
 impl Evaluation<'_> {
     /// Does one operation. A failure is a result like any other, and leaves nothing behind.
     pub fn run(&mut self, operation: Kind) -> StateResult<OperationResult> {
-        if let Some(key) = self.first_key_not_owned(&operation) {
-            return Ok(wrong_epoch(&key));
+        if let Some(refused) = refusal_of_foreign_key(self.descriptor, &operation) {
+            return Ok(refused);
         }
         match operation {
             Kind::Batch(batch) => self.atomic_batch(batch),
             Kind::Txn(txn) => self.transaction(txn),
+            Kind::Clear(clear) => Ok(self.clear(&clear)),
             single => self.single(single),
         }
-    }
-
-    fn first_key_not_owned(&self, operation: &Kind) -> Option<Bytes> {
-        keys_of(operation).into_iter().find(|key| self.descriptor.bucket_of(key).is_none()).cloned()
     }
 
     fn single(&mut self, operation: Kind) -> StateResult<OperationResult> {
@@ -69,7 +66,9 @@ impl Evaluation<'_> {
             Kind::Exists(exists) => {
                 Outcome::Exists(ExistsResponse { exists: self.item(&exists.key)?.is_some() })
             }
-            Kind::Batch(_) | Kind::Txn(_) => {
+            Kind::Modify(modify) => self.modify(modify)?,
+            Kind::Copy(copy) => Outcome::Copy(self.copy(copy)?),
+            Kind::Batch(_) | Kind::Txn(_) | Kind::Clear(_) => {
                 let message = "a batch or transaction cannot hold another";
                 Outcome::Failure(Failure::new(Code::InvalidArgument, message, None))
             }
@@ -79,20 +78,42 @@ impl Evaluation<'_> {
 
     fn get(&mut self, get: GetRequest) -> StateResult<Outcome> {
         let found = self.item(&get.key)?;
-        let bytes = found.as_ref().map_or(0, |item| item.value.len());
+        let clock_ms = self.progress.clock_ms;
+        if get.without_value {
+            return Ok(Outcome::Get(GetResponse { item: found.map(|item| item.outline(get.key, clock_ms)) }));
+        }
+        if let Err(refused) = self.take_room(found.as_ref().map_or(0, |item| item.value.len())) {
+            return Ok(Outcome::Failure(refused));
+        }
+        Ok(Outcome::Get(GetResponse { item: found.map(|item| item.show(get.key, clock_ms)) }))
+    }
+
+    /// Takes room in the answer for a value.
+    pub(super) fn take_room(&mut self, bytes: usize) -> Result<(), Failure> {
         if bytes > self.room {
-            let actual = (READ_BY_ONE - self.room + bytes) as u64;
-            return Ok(Outcome::Failure(reads_too_much(actual)));
+            return Err(reads_too_much((READ_BY_ONE - self.room + bytes) as u64));
         }
         if bytes > *self.room_of_entry {
             let detail = Detail::RetryAfter(RetryAfter { milliseconds: 50 });
             let message = "too much is read at once in this partition";
-            return Ok(Outcome::Failure(Failure::new(Code::ResourceExhausted, message, Some(detail))));
+            return Err(Failure::new(Code::ResourceExhausted, message, Some(detail)));
         }
         self.room -= bytes;
         *self.room_of_entry -= bytes;
-        let clock_ms = self.progress.clock_ms;
-        Ok(Outcome::Get(GetResponse { item: found.map(|item| item.show(get.key, clock_ms)) }))
+        Ok(())
+    }
+
+    /// Removes everything in a run of buckets, all of which the partition must own.
+    fn clear(&mut self, clear: &ClearRequest) -> OperationResult {
+        let owned = |bucket: u32| {
+            u16::try_from(bucket).ok().map(Bucket).filter(|bucket| self.descriptor.buckets.contains(*bucket))
+        };
+        let (Some(first), Some(last)) = (owned(clear.first_bucket), owned(clear.last_bucket)) else {
+            return wrong_epoch(b"");
+        };
+        self.next_version();
+        self.overlay.clear(BucketRange { first, last });
+        OperationResult { result: Some(Outcome::Clear(ClearResponse {})) }
     }
 
     fn put(&mut self, put: PutRequest) -> StateResult<PutResponse> {
@@ -176,30 +197,40 @@ impl Evaluation<'_> {
         let chosen = if succeeded { txn.then } else { txn.otherwise };
         let mut results = Vec::with_capacity(chosen.len());
         for operation in chosen {
-            if let Some(kind) = operation.operation {
-                results.push(self.single(kind)?);
+            match operation.operation {
+                // The door lets none in that holds another.
+                Some(Kind::Txn(inner)) => results.push(self.transaction(inner)?),
+                Some(kind) => results.push(self.single(kind)?),
+                None => {}
             }
         }
         Ok(OperationResult { result: Some(Outcome::Txn(TxnResponse { succeeded, results })) })
     }
 
     /// The item of a key, unless it has ended.
-    fn item(&self, key: &[u8]) -> StateResult<Option<StoredItem>> {
+    pub(super) fn item(&self, key: &[u8]) -> StateResult<Option<StoredItem>> {
         let Some(bucket) = self.descriptor.bucket_of(key) else { return Ok(None) };
         let found = self.overlay.get(key, bucket, self.descriptor.table, self.state)?;
         Ok(found.filter(|item| !item.is_due(self.progress.clock_ms)))
     }
 
-    fn set(&mut self, key: Bytes, item: Option<StoredItem>) {
+    pub(super) fn set(&mut self, key: Bytes, item: Option<StoredItem>) {
         // Ownership was checked before the operation began.
         let bucket = self.descriptor.bucket_of(&key).unwrap_or(Bucket(0));
         self.overlay.set(key, bucket, item);
     }
 
-    fn next_version(&mut self) -> u64 {
+    pub(super) fn next_version(&mut self) -> u64 {
         self.progress.counter += 1;
         self.progress.counter
     }
+}
+
+/// What is answered where the partition does not own a key of the operation.
+pub fn refusal_of_foreign_key(descriptor: &Descriptor, operation: &Kind) -> Option<OperationResult> {
+    let keys = keys_of(operation);
+    let foreign = keys.into_iter().find(|key| descriptor.bucket_of(key).is_none());
+    foreign.map(|key| wrong_epoch(key))
 }
 
 /// The failure of a read in a batch or transaction that has read its fill.
@@ -214,31 +245,41 @@ pub fn reads_too_much(actual: u64) -> Failure {
 
 /// All keys that an operation touches.
 pub fn keys_of(operation: &Kind) -> Vec<&Bytes> {
-    fn inner(operations: &[Operation]) -> impl Iterator<Item = &Bytes> {
-        operations.iter().filter_map(|operation| operation.operation.as_ref()).filter_map(key_of)
-    }
-    match operation {
-        Kind::Batch(batch) => inner(&batch.operations).collect(),
-        Kind::Txn(txn) => {
-            let compared = txn.compares.iter().map(|compare| &compare.key);
-            compared.chain(inner(&txn.then)).chain(inner(&txn.otherwise)).collect()
+    fn inner<'a>(operations: &'a [Operation], keys: &mut Vec<&'a Bytes>) {
+        for kind in operations.iter().filter_map(|operation| operation.operation.as_ref()) {
+            collect(kind, keys);
         }
-        single => key_of(single).into_iter().collect(),
     }
+    fn collect<'a>(operation: &'a Kind, keys: &mut Vec<&'a Bytes>) {
+        match operation {
+            Kind::Batch(batch) => inner(&batch.operations, keys),
+            Kind::Txn(txn) => {
+                keys.extend(txn.compares.iter().map(|compare| &compare.key));
+                inner(&txn.then, keys);
+                inner(&txn.otherwise, keys);
+            }
+            Kind::Copy(copy) => keys.extend([&copy.from, &copy.to]),
+            single => keys.extend(key_of(single)),
+        }
+    }
+    let mut keys = Vec::new();
+    collect(operation, &mut keys);
+    keys
 }
 
-/// The key of an operation that has one.
+/// The key of an operation that has just one.
 pub fn key_of(operation: &Kind) -> Option<&Bytes> {
     match operation {
         Kind::Get(get) => Some(&get.key),
         Kind::Put(put) => Some(&put.key),
         Kind::Delete(delete) => Some(&delete.key),
         Kind::Exists(exists) => Some(&exists.key),
-        Kind::Batch(_) | Kind::Txn(_) => None,
+        Kind::Modify(modify) => Some(&modify.key),
+        Kind::Batch(_) | Kind::Txn(_) | Kind::Copy(_) | Kind::Clear(_) => None,
     }
 }
 
-fn holds(condition: &Condition, current: Option<&StoredItem>) -> bool {
+pub(super) fn holds(condition: &Condition, current: Option<&StoredItem>) -> bool {
     match condition.is {
         Some(Is::Absent(_)) => current.is_none(),
         Some(Is::Exists(_)) => current.is_some(),
@@ -258,7 +299,7 @@ fn compares(compare: &Compare, current: Option<&StoredItem>) -> bool {
     }
 }
 
-fn version_of(current: Option<&StoredItem>) -> u64 {
+pub(super) fn version_of(current: Option<&StoredItem>) -> u64 {
     current.map_or(0, |item| item.version)
 }
 

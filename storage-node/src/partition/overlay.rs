@@ -1,10 +1,10 @@
 //! The state as it will be once the commands at hand are written: later commands see what
 //! earlier ones did, and each key is written once however often it changed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
-use placement::{Bucket, TableId};
+use placement::{Bucket, BucketRange, TableId};
 
 use super::descriptor::Descriptor;
 use crate::storage::item::StoredItem;
@@ -19,6 +19,8 @@ pub struct Overlay {
     undo: Vec<(Bytes, Option<Pending>)>,
     recording: bool,
     bytes: usize,
+    /// Buckets of which nothing that is written counts any more.
+    cleared: BTreeSet<Bucket>,
 }
 
 #[derive(Debug, Clone)]
@@ -38,8 +40,16 @@ impl Overlay {
     ) -> StateResult<Option<StoredItem>> {
         match self.pending.get(key) {
             Some(pending) => Ok(pending.item.clone()),
+            None if self.cleared.contains(&bucket) => Ok(None),
             None => read_item(state, table, bucket, key),
         }
+    }
+
+    /// Removes everything in a run of buckets. It is not among what can be undone.
+    pub fn clear(&mut self, buckets: BucketRange) {
+        self.pending.retain(|_, pending| !buckets.contains(pending.bucket));
+        self.cleared.extend(buckets.iter());
+        self.bytes += 64;
     }
 
     /// Sets or, with none, removes the item of a key.
@@ -85,6 +95,10 @@ impl Overlay {
     /// due, the item is found to say otherwise, and only the entry goes.
     pub fn drain_into(&mut self, descriptor: &Descriptor, changes: &mut Changes) {
         self.bytes = 0;
+        for bucket in std::mem::take(&mut self.cleared) {
+            changes.delete_range(keys::items_of(descriptor.table, bucket));
+            changes.delete_range(keys::due_by(descriptor.table, bucket, u64::MAX));
+        }
         for (key, Pending { bucket, item }) in self.pending.drain() {
             let stored = keys::item(descriptor.table, bucket, &key);
             let Some(item) = item else {

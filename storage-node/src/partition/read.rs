@@ -48,15 +48,30 @@ pub fn scan_page(
     request: &ScanPageRequest,
     clock_ms: u64,
 ) -> StateResult<ScanPage> {
+    let only = request.bucket.and_then(|bucket| u16::try_from(bucket).ok()).map(Bucket);
     let mut runs = Vec::new();
-    for bucket in descriptor.buckets.iter() {
-        let run = state.iterate(&run_of(descriptor, bucket, request), request.reverse)?;
+    for bucket in descriptor.buckets.iter().filter(|bucket| only.is_none_or(|only| only == *bucket)) {
+        let mut run = state.iterate(&run_of(descriptor, bucket, request), request.reverse)?;
+        if let Some(hash) = request.after_hash.filter(|_| only.is_some()) {
+            run = after_hash(state, descriptor, bucket, request, run, hash)?;
+        }
         if run.current().is_some() {
             runs.push(run);
         }
     }
     let mut page = ScanPage::default();
     let mut bytes = 0;
+    if request.count_only {
+        for mut run in runs {
+            while let Some((key, value)) = run.current() {
+                let head = StoredItem::decode_head(value)
+                    .map_err(|why| damaged(descriptor.table, keys::user_key(key), &why))?;
+                page.count += u64::from(!item::is_due(head.1, clock_ms));
+                run.advance()?;
+            }
+        }
+        return Ok(page);
+    }
     while let Some(next) = front(&runs, request.reverse) {
         let Some(run) = runs.get_mut(next) else { break };
         if let Some((key, value)) = run.current() {
@@ -80,6 +95,39 @@ pub fn scan_page(
     Ok(page)
 }
 
+/// The length of the hash by which a scan remembers a key that it cannot name. With a bucket it
+/// fits into the whole numbers that every language has.
+pub const HASH_BITS: u32 = 42;
+
+/// The hash of a key, never 0.
+pub fn key_hash(key: &[u8]) -> u64 {
+    // FNV-1a; its high bits, which depend on every byte, are folded onto the low ones.
+    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    ((hash ^ hash >> HASH_BITS) & ((1 << HASH_BITS) - 1)).max(1)
+}
+
+/// A walk that begins after the first key with that hash, or at the beginning if there is none:
+/// then the key was removed meanwhile, and showing others again is better than leaving some out.
+fn after_hash<'a>(
+    state: &'a dyn StateView,
+    descriptor: &Descriptor,
+    bucket: Bucket,
+    request: &ScanPageRequest,
+    mut run: Box<dyn StateIterator + 'a>,
+    hash: u64,
+) -> StateResult<Box<dyn StateIterator + 'a>> {
+    while let Some((key, _)) = run.current() {
+        let found = key_hash(keys::user_key(key)) == hash;
+        run.advance()?;
+        if found {
+            return Ok(run);
+        }
+    }
+    state.iterate(&run_of(descriptor, bucket, request), request.reverse)
+}
+
 fn show(
     descriptor: &Descriptor,
     key: &[u8],
@@ -89,11 +137,8 @@ fn show(
 ) -> StateResult<Item> {
     let stored = StoredItem::decode(Bytes::copy_from_slice(value))
         .map_err(|why| damaged(descriptor.table, key, &why))?;
-    let mut item = stored.show(Bytes::copy_from_slice(key), clock_ms);
-    if keys_only {
-        item.value = Bytes::new();
-    }
-    Ok(item)
+    let key = Bytes::copy_from_slice(key);
+    Ok(if keys_only { stored.outline(key, clock_ms) } else { stored.show(key, clock_ms) })
 }
 
 /// The part of a bucket that a scan asks for.

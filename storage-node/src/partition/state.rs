@@ -4,13 +4,14 @@ use bytes::Bytes;
 use placement::{Bucket, PartitionId};
 use prost::Message;
 use proto::v1::{
-    Command, CommandBatch, ExpireAnswer, Result as OperationResult, Retry, command,
-    operation::Operation as Kind, result::Result as Outcome,
+    BatchRequest, BatchResponse, Command, CommandBatch, ExpireAnswer, Lifetime, Result as OperationResult,
+    Retry, command, lifetime::Lasts, modify_request::Change, operation::Operation as Kind,
+    result::Result as Outcome,
 };
 
 use super::answer::Answer;
 use super::descriptor::Descriptor;
-use super::operations::{Evaluation, READ_BY_ENTRY, READ_BY_ONE};
+use super::operations::{self, Evaluation, READ_BY_ENTRY, READ_BY_ONE};
 use super::overlay::Overlay;
 use super::progress::Progress;
 use super::sessions::{self, Sessions, Verdict};
@@ -147,6 +148,9 @@ impl PartitionState {
     ) -> Result<Option<Answer>, ApplyError> {
         Ok(match command.command {
             Some(command::Command::Operation(operation)) => match operation.operation {
+                Some(Kind::Batch(batch)) if !batch.atomic => {
+                    Some(Answer::Operation(self.operate_each(batch, state)?))
+                }
                 Some(kind) => Some(Answer::Operation(self.operate_once(kind, state)?)),
                 None => None,
             },
@@ -155,13 +159,18 @@ impl PartitionState {
         })
     }
 
-    fn operate_once(&mut self, kind: Kind, state: &dyn StateView) -> StateResult<OperationResult> {
-        let Some(retry) = retry_of(&kind).cloned() else { return self.operate(kind, state) };
+    fn operate_within(
+        &mut self,
+        kind: Kind,
+        state: &dyn StateView,
+        room: &mut usize,
+    ) -> StateResult<OperationResult> {
+        let Some(retry) = retry_of(&kind).cloned() else { return self.operate(kind, state, room) };
         match self.sessions.judge(&retry, self.progress.clock_ms) {
             Verdict::Answered(answer) => Ok(answer),
             Verdict::Unknown(why) => Ok(sessions::unknown(why)),
             Verdict::Apply => {
-                let answer = self.operate(kind, state)?;
+                let answer = self.operate(kind, state, room)?;
                 // A failure left nothing behind; the same write may yet be done elsewhere.
                 if !matches!(answer.result, Some(Outcome::Failure(_)) | None) {
                     self.sessions.remember(&retry, &answer, self.progress.clock_ms);
@@ -171,7 +180,32 @@ impl PartitionState {
         }
     }
 
-    fn operate(&mut self, kind: Kind, state: &dyn StateView) -> StateResult<OperationResult> {
+    /// Operations that came together and are no whole: each is done or refused by itself. If the
+    /// partition does not own the keys of all, none is done, so that they can be sent elsewhere.
+    fn operate_each(&mut self, batch: BatchRequest, state: &dyn StateView) -> StateResult<OperationResult> {
+        let whole = Kind::Batch(batch);
+        if let Some(refused) = operations::refusal_of_foreign_key(&self.descriptor, &whole) {
+            return Ok(refused);
+        }
+        let Kind::Batch(batch) = whole else { return Ok(OperationResult::default()) };
+        let mut room = READ_BY_ONE;
+        let mut results = Vec::with_capacity(batch.operations.len());
+        for kind in batch.operations.into_iter().filter_map(|operation| operation.operation) {
+            results.push(self.operate_within(kind, state, &mut room)?);
+        }
+        Ok(OperationResult { result: Some(Outcome::Batch(BatchResponse { results, applied: true })) })
+    }
+
+    fn operate_once(&mut self, kind: Kind, state: &dyn StateView) -> StateResult<OperationResult> {
+        self.operate_within(kind, state, &mut { READ_BY_ONE })
+    }
+
+    fn operate(
+        &mut self,
+        kind: Kind,
+        state: &dyn StateView,
+        room: &mut usize,
+    ) -> StateResult<OperationResult> {
         let earliest = earliest_deadline_of(&kind, self.progress.clock_ms);
         self.next_due_ms = self.next_due_ms.min(earliest);
         let mut evaluation = Evaluation {
@@ -179,10 +213,12 @@ impl PartitionState {
             state,
             overlay: &mut self.overlay,
             progress: &mut self.progress,
-            room: READ_BY_ONE,
+            room: *room,
             room_of_entry: &mut self.room_of_entry,
         };
-        evaluation.run(kind)
+        let result = evaluation.run(kind);
+        *room = evaluation.room;
+        result
     }
 
     /// Removes what is due, oldest first within each bucket.
@@ -261,26 +297,40 @@ fn retry_of(kind: &Kind) -> Option<&Retry> {
         Kind::Delete(delete) => delete.retry.as_ref(),
         Kind::Batch(batch) => batch.retry.as_ref(),
         Kind::Txn(txn) => txn.retry.as_ref(),
-        Kind::Get(_) | Kind::Exists(_) => None,
+        Kind::Modify(modify) => modify.retry.as_ref(),
+        Kind::Copy(copy) => copy.retry.as_ref(),
+        Kind::Get(_) | Kind::Exists(_) | Kind::Clear(_) => None,
     }
 }
 
-/// The earliest deadline that an operation may set.
+/// The earliest deadline that an operation may set. What a copy keeps is known already.
 fn earliest_deadline_of(kind: &Kind, clock_ms: u64) -> u64 {
-    let of_put = |kind: &Kind| match kind {
-        Kind::Put(put) if put.ttl_ms > 0 => clock_ms.saturating_add(put.ttl_ms),
-        _ => u64::MAX,
-    };
     let of_all = |operations: &[proto::v1::Operation]| {
-        operations.iter().filter_map(|inner| inner.operation.as_ref()).map(of_put).min().unwrap_or(u64::MAX)
+        let inner = operations.iter().filter_map(|inner| inner.operation.as_ref());
+        inner.map(|kind| earliest_deadline_of(kind, clock_ms)).min().unwrap_or(u64::MAX)
     };
     match kind {
+        Kind::Put(put) if put.ttl_ms > 0 => clock_ms.saturating_add(put.ttl_ms),
+        Kind::Modify(modify) => match &modify.change {
+            Some(Change::Replace(replace)) => deadline_of(replace.lifetime.as_ref(), clock_ms),
+            Some(Change::Renew(renew)) => deadline_of(renew.lifetime.as_ref(), clock_ms),
+            _ if modify.default_ttl_ms > 0 => clock_ms.saturating_add(modify.default_ttl_ms),
+            _ => u64::MAX,
+        },
         Kind::Batch(batch) => of_all(&batch.operations),
         Kind::Txn(txn) => of_all(&txn.then).min(of_all(&txn.otherwise)),
-        single => of_put(single),
+        _ => u64::MAX,
+    }
+}
+
+fn deadline_of(lifetime: Option<&Lifetime>, clock_ms: u64) -> u64 {
+    match lifetime.and_then(|lifetime| lifetime.lasts) {
+        Some(Lasts::TtlMs(ttl_ms)) => clock_ms.saturating_add(ttl_ms),
+        Some(Lasts::UntilMs(until_ms)) => until_ms,
+        _ => u64::MAX,
     }
 }
 
 #[cfg(test)]
 #[path = "state_tests.rs"]
-mod tests;
+pub(in crate::partition) mod tests;

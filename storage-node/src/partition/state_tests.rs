@@ -10,7 +10,7 @@ use crate::storage::state::{MemoryState, RocksState, RocksStateOptions, StateEng
 
 const GROUP: PartitionId = PartitionId(4);
 
-struct Fixture {
+pub(in crate::partition) struct Fixture {
     engine: std::sync::Arc<dyn StateEngine>,
     partition: PartitionState,
     index: u64,
@@ -23,13 +23,13 @@ fn descriptor() -> Descriptor {
     Descriptor { table: TableId(1), bucket_count, buckets, epoch: Epoch(1) }
 }
 
-fn on_memory() -> Fixture {
+pub(in crate::partition) fn on_memory() -> Fixture {
     let engine = MemoryState::new();
     let partition = PartitionState::load(GROUP, descriptor(), &*engine).unwrap();
     Fixture { engine, partition, index: 0, _folder: None }
 }
 
-fn on_rocks() -> Fixture {
+pub(in crate::partition) fn on_rocks() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let engine = RocksState::open(&folder.path().join("state"), RocksStateOptions::default()).unwrap();
     let partition = PartitionState::load(GROUP, descriptor(), &*engine).unwrap();
@@ -38,7 +38,11 @@ fn on_rocks() -> Fixture {
 
 impl Fixture {
     /// One entry with those commands, at that time.
-    fn entry(&mut self, clock_ms: u64, commands: Vec<command::Command>) -> Vec<Answer> {
+    pub(in crate::partition) fn entry(
+        &mut self,
+        clock_ms: u64,
+        commands: Vec<command::Command>,
+    ) -> Vec<Answer> {
         let commands = commands.into_iter().map(|command| Command { command: Some(command) }).collect();
         let data = CommandBatch { clock_ms, commands }.encode_to_vec().into();
         self.index += 1;
@@ -49,7 +53,7 @@ impl Fixture {
         answers
     }
 
-    fn run(&mut self, clock_ms: u64, kind: Kind) -> Outcome {
+    pub(in crate::partition) fn run(&mut self, clock_ms: u64, kind: Kind) -> Outcome {
         let mut answers = self.entry(clock_ms, vec![operation(kind)]);
         match answers.pop() {
             Some(Answer::Operation(OperationResult { result: Some(outcome) })) => outcome,
@@ -57,7 +61,7 @@ impl Fixture {
         }
     }
 
-    fn value(&self, key: &[u8]) -> Option<Bytes> {
+    pub(in crate::partition) fn value(&self, key: &[u8]) -> Option<Bytes> {
         let clock_ms = self.partition.progress.clock_ms;
         match read_key(&*self.engine, &self.partition.descriptor, key, clock_ms, clock_ms).unwrap() {
             Found::Item(item) => Some(item.value),
@@ -72,7 +76,7 @@ impl Fixture {
     }
 }
 
-fn operation(kind: Kind) -> command::Command {
+pub(in crate::partition) fn operation(kind: Kind) -> command::Command {
     command::Command::Operation(Operation { operation: Some(kind) })
 }
 

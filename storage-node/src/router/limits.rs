@@ -1,8 +1,11 @@
 //! What is refused for its size or shape, before anything is done.
 
+use bytes::Bytes;
 use placement::Slot;
 use prost::Message;
-use proto::v1::{BatchRequest, Failure, Operation, Retry, TxnRequest, operation::Operation as Kind};
+use proto::v1::{
+    BatchRequest, Failure, Operation, Retry, TxnRequest, modify_request::Change, operation::Operation as Kind,
+};
 
 use super::failure;
 use crate::partition::operations::{key_of, keys_of};
@@ -29,7 +32,7 @@ impl Limits {
     pub fn check(&self, kind: &Kind) -> Result<(), Failure> {
         match kind {
             Kind::Batch(batch) => self.check_batch(batch),
-            Kind::Txn(txn) => self.check_txn(txn),
+            Kind::Txn(txn) => self.check_txn(kind, txn),
             single => self.check_single(single),
         }
     }
@@ -54,35 +57,59 @@ impl Limits {
             self.check_key(key)?;
         }
         match kind {
-            Kind::Put(put) if put.value.len() > self.value_bytes => {
-                let (limit, actual) = (self.value_bytes as u64, put.value.len() as u64);
-                Err(failure::over_limit("length of the value in bytes", limit, actual))
+            Kind::Put(put) => self.check_value(&put.value)?,
+            Kind::Modify(modify) => match &modify.change {
+                Some(Change::Replace(replace)) => self.check_value(&replace.value)?,
+                Some(Change::Append(value)) => self.check_value(value)?,
+                Some(Change::Overwrite(over)) => self.check_value(&over.value)?,
+                Some(Change::AddDecimal(by)) => self.check_value(by.as_bytes())?,
+                Some(Change::Take(_) | Change::Renew(_) | Change::Add(_)) => {}
+                None => return Err(failure::invalid("the change is none that this node knows")),
+            },
+            Kind::Copy(copy) => {
+                self.check_key(&copy.from)?;
+                self.check_key(&copy.to)?;
+                one_slot(kind)?;
             }
-            _ => check_retry(kind),
+            _ => {}
         }
+        check_retry(kind)
+    }
+
+    fn check_value(&self, value: &[u8]) -> Result<(), Failure> {
+        if value.len() > self.value_bytes {
+            let (limit, actual) = (self.value_bytes as u64, value.len() as u64);
+            return Err(failure::over_limit("length of the value in bytes", limit, actual));
+        }
+        Ok(())
     }
 
     fn check_batch(&self, batch: &BatchRequest) -> Result<(), Failure> {
         check_client(batch.retry.as_ref())?;
-        self.check_list(&batch.operations, batch.operations.len(), batch.encoded_len())?;
-        if batch.atomic { one_slot(&Kind::Batch(batch.clone())) } else { Ok(()) }
+        self.check_size(batch.operations.len(), batch.encoded_len())?;
+        self.check_list(&batch.operations, None)?;
+        if batch.atomic { one_slot_of(keys_of_all(&batch.operations)) } else { Ok(()) }
     }
 
-    fn check_txn(&self, txn: &TxnRequest) -> Result<(), Failure> {
+    fn check_txn(&self, kind: &Kind, txn: &TxnRequest) -> Result<(), Failure> {
         check_client(txn.retry.as_ref())?;
-        let count = txn.compares.len() + txn.then.len() + txn.otherwise.len();
+        self.check_size(count_of(txn), txn.encoded_len())?;
+        self.check_parts(txn, Some(Inner::Transactions))?;
+        one_slot(kind)
+    }
+
+    fn check_parts(&self, txn: &TxnRequest, may_hold: Option<Inner>) -> Result<(), Failure> {
         if txn.compares.is_empty() && txn.then.is_empty() && txn.otherwise.is_empty() {
             return Err(failure::invalid("a transaction needs at least one compare or operation"));
         }
         for compare in &txn.compares {
             self.check_key(&compare.key)?;
         }
-        self.check_list(&txn.then, count, txn.encoded_len())?;
-        self.check_list(&txn.otherwise, count, txn.encoded_len())?;
-        one_slot(&Kind::Txn(txn.clone()))
+        self.check_list(&txn.then, may_hold)?;
+        self.check_list(&txn.otherwise, may_hold)
     }
 
-    fn check_list(&self, operations: &[Operation], count: usize, bytes: usize) -> Result<(), Failure> {
+    fn check_size(&self, count: usize, bytes: usize) -> Result<(), Failure> {
         if count > self.batch_operations {
             let (limit, actual) = (self.batch_operations as u64, count as u64);
             return Err(failure::over_limit("number of operations", limit, actual));
@@ -94,11 +121,21 @@ impl Limits {
                 bytes as u64,
             ));
         }
+        Ok(())
+    }
+
+    fn check_list(&self, operations: &[Operation], may_hold: Option<Inner>) -> Result<(), Failure> {
         for (at, operation) in operations.iter().enumerate() {
             match &operation.operation {
                 None => return Err(failure::invalid(format!("operation {at} is none that this node knows"))),
+                Some(Kind::Txn(txn)) if may_hold == Some(Inner::Transactions) => {
+                    self.check_parts(txn, None)?;
+                }
                 Some(Kind::Batch(_) | Kind::Txn(_)) => {
-                    return Err(failure::invalid("a batch or transaction cannot hold another"));
+                    return Err(failure::invalid("a batch or transaction cannot hold another so"));
+                }
+                Some(Kind::Clear(_)) => {
+                    return Err(failure::invalid("a batch or transaction cannot hold a clear"));
                 }
                 Some(single) => self.check_single(single)?,
             }
@@ -107,10 +144,29 @@ impl Limits {
     }
 }
 
+/// What a list of operations may hold besides operations on keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inner {
+    Transactions,
+}
+
+fn count_of(txn: &TxnRequest) -> usize {
+    let of_list = |operations: &[Operation]| {
+        let inner = |operation: &Operation| match &operation.operation {
+            Some(Kind::Txn(txn)) => 1 + txn.compares.len() + txn.then.len() + txn.otherwise.len(),
+            _ => 1,
+        };
+        operations.iter().map(inner).sum::<usize>()
+    };
+    txn.compares.len() + of_list(&txn.then) + of_list(&txn.otherwise)
+}
+
 fn check_retry(kind: &Kind) -> Result<(), Failure> {
     match kind {
         Kind::Put(put) => check_client(put.retry.as_ref()),
         Kind::Delete(delete) => check_client(delete.retry.as_ref()),
+        Kind::Modify(modify) => check_client(modify.retry.as_ref()),
+        Kind::Copy(copy) => check_client(copy.retry.as_ref()),
         _ => Ok(()),
     }
 }
@@ -128,7 +184,15 @@ fn check_client(retry: Option<&Retry>) -> Result<(), Failure> {
 /// Transactions and atomic batches keep to one slot, whatever the number of partitions, so
 /// that a split breaks nobody.
 fn one_slot(kind: &Kind) -> Result<(), Failure> {
-    let mut slots = keys_of(kind).into_iter().map(|key| Slot::of_key(key));
+    one_slot_of(keys_of(kind).into_iter())
+}
+
+fn keys_of_all(operations: &[Operation]) -> impl Iterator<Item = &Bytes> {
+    operations.iter().filter_map(|operation| operation.operation.as_ref()).flat_map(keys_of)
+}
+
+fn one_slot_of<'a>(keys: impl Iterator<Item = &'a Bytes>) -> Result<(), Failure> {
+    let mut slots = keys.map(|key| Slot::of_key(key));
     let first = slots.next();
     if slots.all(|slot| Some(slot) == first) { Ok(()) } else { Err(failure::cross_slot()) }
 }

@@ -7,8 +7,9 @@ use futures::future::BoxFuture;
 use placement::NodeId;
 use prost::Message;
 use proto::v1::{
-    ExistsResponse, Failure, GetResponse, Operation, ScanPage, ScanPageRequest, command::Command,
-    error_detail::Detail, operation::Operation as Kind, result::Result as Outcome,
+    BatchRequest, BatchResponse, ExistsResponse, Failure, GetRequest, GetResponse, Item, Operation,
+    Result as OperationResult, ScanPage, ScanPageRequest, command::Command, error_detail::Detail,
+    operation::Operation as Kind, result::Result as Outcome,
 };
 use tokio::time::Instant;
 
@@ -16,10 +17,12 @@ use super::admission::Admission;
 use super::failure;
 use super::operations::{is_write, too_late};
 use crate::partition::Answer;
+use crate::partition::operations::{READ_BY_ONE, key_of, keys_of, reads_too_much};
 use crate::partition::read::{read_key, scan_page};
 use crate::raft::{Ending, Group, GroupError};
 use crate::seams::threads;
 use crate::storage::item::StoredItem;
+use crate::storage::state::{StateEngine, StateError};
 
 /// Why this node did not do it. Unless it failed, nothing was done.
 #[derive(Debug)]
@@ -101,8 +104,9 @@ fn begin_read(group: &Arc<Group>, kind: Kind, deadline: Instant) -> Done {
             match kind {
                 Kind::Get(get) => {
                     let (item, clock_ms) = read_item(&group, &get.key, get.stale).await?;
-                    Ok(Outcome::Get(GetResponse { item: item.map(|item| item.show(get.key, clock_ms)) }))
+                    Ok(Outcome::Get(GetResponse { item: item.map(|item| shown(item, &get, clock_ms)) }))
                 }
+                Kind::Batch(batch) => read_all(&group, &batch).await,
                 Kind::Exists(exists) => {
                     let (item, _) = read_item(&group, &exists.key, exists.stale).await?;
                     Ok(Outcome::Exists(ExistsResponse { exists: item.is_some() }))
@@ -113,6 +117,68 @@ fn begin_read(group: &Arc<Group>, kind: Kind, deadline: Instant) -> Done {
         tokio::time::timeout_at(deadline, read).await.unwrap_or_else(|_| Err(LocalError::Failed(too_late())))
     }
     .boxed()
+}
+
+fn shown(item: StoredItem, get: &GetRequest, clock_ms: u64) -> Item {
+    let key = get.key.clone();
+    if get.without_value { item.outline(key, clock_ms) } else { item.show(key, clock_ms) }
+}
+
+/// Many reads, behind one barrier.
+async fn read_all(group: &Group, batch: &BatchRequest) -> Result<Outcome, LocalError> {
+    let descriptor = group.applied().descriptor().ok_or(LocalError::WrongEpoch)?;
+    let kinds = || batch.operations.iter().filter_map(|operation| operation.operation.as_ref());
+    if kinds().flat_map(keys_of).any(|key| descriptor.bucket_of(key).is_none()) {
+        return Err(LocalError::WrongEpoch);
+    }
+    let all = |engine: &dyn StateEngine, clock_ms: u64, now_ms: u64| {
+        let mut results = Vec::with_capacity(batch.operations.len());
+        let mut room = READ_BY_ONE;
+        for kind in kinds() {
+            let key = key_of(kind).map_or(&[][..], |key| &key[..]);
+            let item = match Ending::of(read_key(engine, &descriptor, key, clock_ms, now_ms)?) {
+                Ending::Read(item) => item,
+                Ending::Due => return Ok(Ending::Due),
+            };
+            results.push(OperationResult { result: Some(answer(kind, item, now_ms, &mut room)) });
+        }
+        Ok(Ending::Read(Outcome::Batch(BatchResponse { results, applied: true })))
+    };
+    if kinds().all(is_stale) {
+        let clock_ms = group.applied().progress().clock_ms;
+        return match all(group.engine(), clock_ms, clock_ms)
+            .map_err(|error: StateError| LocalError::of(error.into()))?
+        {
+            Ending::Read(outcome) => Ok(outcome),
+            Ending::Due => Err(LocalError::NotNow),
+        };
+    }
+    group.read(all).await.map_err(LocalError::of_read)
+}
+
+fn is_stale(kind: &Kind) -> bool {
+    match kind {
+        Kind::Get(get) => get.stale,
+        Kind::Exists(exists) => exists.stale,
+        _ => false,
+    }
+}
+
+fn answer(kind: &Kind, item: Option<StoredItem>, clock_ms: u64, room: &mut usize) -> Outcome {
+    match kind {
+        Kind::Get(get) => {
+            let bytes = item.as_ref().filter(|_| !get.without_value).map_or(0, |item| item.value.len());
+            match room.checked_sub(bytes) {
+                Some(left) => {
+                    *room = left;
+                    Outcome::Get(GetResponse { item: item.map(|item| shown(item, get, clock_ms)) })
+                }
+                None => Outcome::Failure(reads_too_much((READ_BY_ONE - *room + bytes) as u64)),
+            }
+        }
+        Kind::Exists(_) => Outcome::Exists(ExistsResponse { exists: item.is_some() }),
+        _ => Outcome::Failure(failure::internal("a write was taken for a read")),
+    }
 }
 
 /// The item of a key, and the clock by which its time to live is told.

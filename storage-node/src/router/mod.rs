@@ -19,6 +19,8 @@ pub mod limits;
 pub mod local;
 pub mod operations;
 pub mod scan;
+pub mod scatter;
+pub mod whole_table;
 
 pub use admission::Admission;
 pub use context::Context;

@@ -2,20 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use placement::{ClusterId, Leaders, NodeId, Partition, PartitionId, Table, TableName};
+use placement::{Bucket, ClusterId, Leaders, NodeId, Partition, PartitionId, Table, TableName};
 use prost::Message;
 use proto::convert;
 use proto::v1::{
-    BatchRequest, BatchResponse, Failure, ForwardRequest, GetResponse, Operation, Result as OperationResult,
-    WrongEpoch, error_detail::Detail, operation::Operation as Kind, result::Result as Outcome,
+    Failure, ForwardRequest, Lifetime, Operation, Result as OperationResult, WrongEpoch,
+    error_detail::Detail, lifetime::Lasts, modify_request::Change, operation::Operation as Kind,
+    result::Result as Outcome,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tonic::Code;
 
 use super::admission::Admission;
@@ -27,7 +27,7 @@ use super::local::{self, LocalError};
 use crate::disk::DiskWatch;
 use crate::meta::FollowedMap;
 use crate::observability::metrics::{Metrics, Operation as Counted, Outcome as Ended};
-use crate::partition::operations::{READ_BY_ONE, reads_too_much};
+use crate::partition::operations::keys_of;
 use crate::raft::Groups;
 use crate::raft::network::forward::ForwardError;
 use crate::raft::network::peers::Peers;
@@ -35,8 +35,6 @@ use crate::seams::{clock, runtime};
 
 /// A read that another node does not answer is tried again after this long.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
-/// Reads of one batch that are under way at once.
-const READS_AT_ONCE: usize = 32;
 const SHORTEST_PAUSE_MS: u64 = 4;
 /// Leaders that may be known of partitions that are not on the map.
 const HINTS_AHEAD: usize = 256;
@@ -75,9 +73,9 @@ pub struct Router {
 }
 
 /// An operation that was checked, with its table looked up.
-struct Prepared {
-    table: Table,
-    kind: Kind,
+pub(super) struct Prepared {
+    pub(super) table: Table,
+    pub(super) kind: Kind,
 }
 
 enum Target {
@@ -166,7 +164,7 @@ impl Router {
         self.parts.limits.check(&kind)?;
         let table = self.table(table_of(&kind))?;
         self.check_disk(&kind)?;
-        settle(&mut kind, &table);
+        settle(&mut kind, &table, &self.parts.limits);
         Ok(Prepared { table, kind })
     }
 
@@ -178,74 +176,35 @@ impl Router {
         Ok(())
     }
 
-    /// A batch that need not be atomic: every operation by itself. All are begun at once, in
-    /// their order, but reads, whose answers may be large: of those a few at a time.
-    fn scatter(
-        self: &Arc<Self>,
-        context: &Context,
-        table: &Table,
-        batch: BatchRequest,
-    ) -> impl Future<Output = Outcome> + use<> {
-        let reading = Arc::new(Reading { turns: Semaphore::new(READS_AT_ONCE), read: AtomicUsize::new(0) });
-        let parts = batch.operations.into_iter().enumerate().map(|(at, operation)| {
-            let begun = match operation.operation {
-                Some(kind @ Kind::Get(_)) => {
-                    let (router, context, reading) =
-                        (Arc::clone(self), context.clone(), Arc::clone(&reading));
-                    let prepared = Prepared { table: table.clone(), kind };
-                    async move {
-                        let _turn = reading.turns.acquire().await;
-                        reading.take(router.begin_prepared(&context, prepared).await?)
-                    }
-                    .boxed()
-                }
-                Some(kind) => {
-                    let kind = with_retry(kind, batch.retry.as_ref(), at);
-                    self.begin_prepared(context, Prepared { table: table.clone(), kind })
-                }
-                None => {
-                    std::future::ready(Err(failure::invalid("an operation is none that this node knows")))
-                        .boxed()
-                }
-            };
-            begun.map(|outcome| OperationResult { result: Some(outcome.unwrap_or_else(Outcome::Failure)) })
-        });
-        let parts: Vec<_> = parts.collect();
-        async move { Outcome::Batch(BatchResponse { results: join_all(parts).await, applied: true }) }
-    }
-
-    fn begin_prepared(
+    pub(super) fn begin_prepared(
         self: &Arc<Self>,
         context: &Context,
         prepared: Prepared,
     ) -> BoxFuture<'static, Result<Outcome, Failure>> {
-        let Some(key) =
-            crate::partition::operations::keys_of(&prepared.kind).first().map(|key| (*key).clone())
-        else {
+        let Some(bucket) = bucket_of(&prepared) else {
             return std::future::ready(Err(failure::invalid("an operation without a key"))).boxed();
         };
         let map = self.map();
+        let owner = map.owner_of(prepared.table.id, bucket);
         if self.doorway.is_shut() {
-            let partition =
-                map.route(&prepared.table, &key).map_or(PartitionId::META, |partition| partition.id);
+            let partition = owner.map_or(PartitionId::META, |partition| partition.id);
             return std::future::ready(Err(self.leaving(partition))).boxed();
         }
-        let first =
-            map.route(&prepared.table, &key).map(|partition| (partition.id, self.target(partition, 0)));
+        let first = owner.map(|partition| (partition.id, self.target(partition, 0)));
         let (router, context) = (Arc::clone(self), context.clone());
         // Only the first attempt is begun at once.
         let begun = match first {
             Some((id, target)) => Some((id, self.attempt(&context, id, target, prepared.kind.clone()))),
             None => None,
         };
-        async move { router.until_done(context, prepared, key, begun).await }.boxed()
+        async move { router.until_done(context, prepared, bucket, begun).await }.boxed()
     }
 
     async fn until_done(
         self: Arc<Self>,
         context: Context,
         prepared: Prepared,
-        key: bytes::Bytes,
+        bucket: Bucket,
         mut begun: Option<(PartitionId, BoxFuture<'static, Attempt>)>,
     ) -> Result<Outcome, Failure> {
         let mut pause_ms = SHORTEST_PAUSE_MS;
@@ -267,6 +226,11 @@ impl Router {
                     Attempt::Again(None) => {
                         self.hints.lock().remove(&id);
                     }
+                    // What came together may have to go different ways now.
+                    Attempt::Remap if matches!(prepared.kind, Kind::Batch(_) | Kind::Clear(_)) => {
+                        self.parts.groups.map_is_old();
+                        return Err(failure::wrong_epoch(self.newer_map(self.map().partition(id))));
+                    }
                     Attempt::Remap => self.parts.groups.map_is_old(),
                 }
             }
@@ -283,7 +247,7 @@ impl Router {
             if !map.map().tables.contains_key(&prepared.table.id) {
                 return Err(failure::unknown_table(prepared.table.name.as_str()));
             }
-            begun = map.route(&prepared.table, &key).map(|partition| {
+            begun = map.owner_of(prepared.table.id, bucket).map(|partition| {
                 let target = self.target(partition, tried);
                 (partition.id, self.attempt(&context, partition.id, target, prepared.kind.clone()))
             });
@@ -386,6 +350,14 @@ impl Router {
         known.or_else(|| self.hints.lock().get(&partition).copied())
     }
 
+    /// Who leads a partition, as far as this node knows; this node only if it really does.
+    pub fn leader_of(&self, partition: PartitionId) -> Option<NodeId> {
+        if self.parts.groups.get(partition).is_some_and(|group| group.leads()) {
+            return Some(self.parts.node);
+        }
+        self.leaders_hint(partition).filter(|node| *node != self.parts.node)
+    }
+
     /// Who leads what, as far as this node knows.
     pub fn leaders(&self) -> Leaders {
         let mut leaders: Leaders = self.hints.lock().iter().map(|(id, node)| (*id, *node)).collect();
@@ -458,37 +430,39 @@ fn table_of(kind: &Kind) -> &str {
         Kind::Exists(exists) => &exists.table,
         Kind::Batch(batch) => &batch.table,
         Kind::Txn(txn) => &txn.table,
+        Kind::Modify(modify) => &modify.table,
+        Kind::Copy(copy) => &copy.table,
+        Kind::Clear(clear) => &clear.table,
     }
 }
 
-/// What the reads of a batch may take: their answers travel as one message.
-struct Reading {
-    turns: Semaphore,
-    read: AtomicUsize,
-}
-
-impl Reading {
-    fn take(&self, outcome: Outcome) -> Result<Outcome, Failure> {
-        let Outcome::Get(GetResponse { item: Some(item) }) = &outcome else { return Ok(outcome) };
-        let read = self.read.fetch_add(item.value.len(), Ordering::Relaxed) + item.value.len();
-        if read > READ_BY_ONE {
-            return Err(reads_too_much(read as u64));
-        }
-        Ok(outcome)
+/// The bucket by which an operation finds its partition.
+fn bucket_of(prepared: &Prepared) -> Option<Bucket> {
+    match &prepared.kind {
+        Kind::Clear(clear) => u16::try_from(clear.first_bucket).ok().map(Bucket),
+        kind => keys_of(kind).first().map(|key| prepared.table.buckets.bucket_of_key(key)),
     }
 }
 
 /// Whether an operation goes through the log.
 pub fn is_write(kind: &Kind) -> bool {
-    !matches!(kind, Kind::Get(_) | Kind::Exists(_))
+    match kind {
+        Kind::Get(_) | Kind::Exists(_) => false,
+        Kind::Batch(batch) if !batch.atomic => {
+            batch.operations.iter().filter_map(|operation| operation.operation.as_ref()).any(is_write)
+        }
+        _ => true,
+    }
 }
 
 fn has_put(kind: &Kind) -> bool {
     let any = |operations: &[Operation]| {
-        operations.iter().any(|operation| matches!(operation.operation, Some(Kind::Put(_))))
+        operations.iter().filter_map(|operation| operation.operation.as_ref()).any(has_put)
     };
     match kind {
         Kind::Put(_) => true,
+        Kind::Modify(modify) => !matches!(modify.change, Some(Change::Take(_) | Change::Renew(_))),
+        Kind::Copy(copy) => !copy.remove_source,
         Kind::Batch(batch) => any(&batch.operations),
         Kind::Txn(txn) => any(&txn.then) || any(&txn.otherwise),
         _ => false,
@@ -497,12 +471,12 @@ fn has_put(kind: &Kind) -> bool {
 
 /// Writes into the operation what the table decides, and takes out what the log need not
 /// carry.
-fn settle(kind: &mut Kind, table: &Table) {
+fn settle(kind: &mut Kind, table: &Table, limits: &Limits) {
     let inner = |operations: &mut Vec<Operation>| {
         operations
             .iter_mut()
             .filter_map(|operation| operation.operation.as_mut())
-            .for_each(|kind| settle(kind, table));
+            .for_each(|kind| settle(kind, table, limits));
     };
     match kind {
         Kind::Put(put) => {
@@ -511,6 +485,19 @@ fn settle(kind: &mut Kind, table: &Table) {
                 put.ttl_ms = table.default_ttl_ms;
             }
         }
+        Kind::Modify(modify) => {
+            modify.table.clear();
+            modify.most_bytes = limits.value_bytes as u64;
+            modify.default_ttl_ms = table.default_ttl_ms;
+            if let Some(Change::Replace(replace)) = &mut modify.change {
+                let default = Lifetime { lasts: Some(Lasts::TtlMs(table.default_ttl_ms)) };
+                if replace.lifetime.is_none() && table.default_ttl_ms > 0 {
+                    replace.lifetime = Some(default);
+                }
+            }
+        }
+        Kind::Copy(copy) => copy.table.clear(),
+        Kind::Clear(clear) => clear.table.clear(),
         Kind::Delete(delete) => delete.table.clear(),
         Kind::Get(get) => get.table.clear(),
         Kind::Exists(exists) => exists.table.clear(),
@@ -526,18 +513,6 @@ fn settle(kind: &mut Kind, table: &Table) {
     }
 }
 
-/// The parts of a batch that is sent again are known by the batch's sequence and their place
-/// in it.
-fn with_retry(mut kind: Kind, retry: Option<&proto::v1::Retry>, at: usize) -> Kind {
-    let own = retry.map(|retry| proto::v1::Retry { part: at as u32, ..retry.clone() });
-    match &mut kind {
-        Kind::Put(put) if put.retry.is_none() => put.retry = own,
-        Kind::Delete(delete) if delete.retry.is_none() => delete.retry = own,
-        _ => {}
-    }
-    kind
-}
-
 fn metric_of(kind: &Kind) -> Counted {
     match kind {
         Kind::Get(_) => Counted::Get,
@@ -546,6 +521,9 @@ fn metric_of(kind: &Kind) -> Counted {
         Kind::Exists(_) => Counted::Exists,
         Kind::Batch(_) => Counted::Batch,
         Kind::Txn(_) => Counted::Txn,
+        Kind::Modify(_) => Counted::Modify,
+        Kind::Copy(_) => Counted::Copy,
+        Kind::Clear(_) => Counted::Clear,
     }
 }
 

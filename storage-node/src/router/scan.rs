@@ -173,6 +173,7 @@ impl Router {
                 stale: request.stale,
                 limit: share.items,
                 max_bytes: share.bytes,
+                ..ScanPageRequest::default()
             };
             let (router, context) = (Arc::clone(self), context.clone());
             asks.push(async move {
@@ -191,7 +192,11 @@ impl Router {
     }
 
     /// Has a partition's leader, or any of its nodes for a stale read, give a page.
-    async fn ask(self: &Arc<Self>, context: &Context, ask: ScanPageRequest) -> Result<ScanPage, ScanError> {
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        context: &Context,
+        ask: ScanPageRequest,
+    ) -> Result<ScanPage, ScanError> {
         let id = PartitionId(ask.partition);
         let mut told = None;
         for tried in 0.. {
@@ -286,7 +291,7 @@ impl Router {
     }
 }
 
-enum ScanError {
+pub(super) enum ScanError {
     /// The map changed.
     Remap,
     Failed(Failure),

@@ -81,7 +81,22 @@ impl StoredItem {
     /// The item as it is shown, with its key.
     pub fn show(self, key: Bytes, clock_ms: u64) -> Item {
         let ttl_ms = (self.deadline_ms > 0).then(|| self.deadline_ms.saturating_sub(clock_ms));
-        Item { key, value: self.value, version: self.version, content: self.content.into(), ttl_ms }
+        let deadline_ms = (self.deadline_ms > 0).then_some(self.deadline_ms);
+        Item {
+            key,
+            value: self.value,
+            version: self.version,
+            content: self.content.into(),
+            ttl_ms,
+            deadline_ms,
+            size: 0,
+        }
+    }
+
+    /// The item without its value, with the value's length instead.
+    pub fn outline(self, key: Bytes, clock_ms: u64) -> Item {
+        let size = self.value.len() as u64;
+        Item { value: Bytes::new(), size, ..self.show(key, clock_ms) }
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use futures::stream::{self, Stream, StreamExt};
 use proto::v1::kv_server::Kv;
 use proto::v1::{
-    BatchRequest, BatchResponse, DeleteRequest, DeleteResponse, ExistsRequest, ExistsResponse, Failure,
-    GetRequest, GetResponse, PutRequest, PutResponse, ScanRequest, ScanResponse, StreamRequest,
-    StreamResponse, TxnRequest, TxnResponse, operation::Operation as Kind, result::Result as Outcome,
+    BatchRequest, BatchResponse, CopyRequest, CopyResponse, DeleteRequest, DeleteResponse, ExistsRequest,
+    ExistsResponse, Failure, GetRequest, GetResponse, ModifyRequest, ModifyResponse, PutRequest, PutResponse,
+    ScanRequest, ScanResponse, StreamRequest, StreamResponse, TxnRequest, TxnResponse,
+    operation::Operation as Kind, result::Result as Outcome,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -89,6 +90,24 @@ impl Kv for KvDoor {
         let (metadata, _, batch) = request.into_parts();
         self.run(&metadata, Kind::Batch(batch), |outcome| match outcome {
             Outcome::Batch(batch) => Some(batch),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn modify(&self, request: Request<ModifyRequest>) -> Result<Response<ModifyResponse>, Status> {
+        let (metadata, _, modify) = request.into_parts();
+        self.run(&metadata, Kind::Modify(modify), |outcome| match outcome {
+            Outcome::Modify(modified) => Some(modified),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn copy(&self, request: Request<CopyRequest>) -> Result<Response<CopyResponse>, Status> {
+        let (metadata, _, copy) = request.into_parts();
+        self.run(&metadata, Kind::Copy(copy), |outcome| match outcome {
+            Outcome::Copy(copied) => Some(copied),
             _ => None,
         })
         .await

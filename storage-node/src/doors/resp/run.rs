@@ -1,0 +1,169 @@
+//! Commands of a pipeline that run together: all that came at once and touch only keys become
+//! one batch, which the router takes to their partitions; the replies come in their order.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use proto::v1::{
+    BatchRequest, Operation, Result as OperationResult, operation::Operation as Kind,
+    result::Result as Outcome,
+};
+
+use super::commands::Plan;
+use super::refusal;
+use super::reply::{Reply, Version};
+use super::shape::Shape;
+use crate::doors::Operations;
+use crate::partition::operations::{key_of, keys_of};
+
+/// For an operation of a client that does not say how long it waits.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// A run is ended when it has so many operations or about so many bytes.
+const MOST_OPERATIONS: usize = 1000;
+const MOST_BYTES: usize = 1 << 20;
+
+/// What has gathered.
+#[derive(Debug, Default)]
+pub struct Run {
+    operations: Vec<Operation>,
+    bytes: usize,
+    places: Vec<Place>,
+}
+
+/// A reply that is due.
+#[derive(Debug)]
+enum Place {
+    /// That of a command with so many operations.
+    Of(Shape, usize),
+    /// It is known already.
+    Known(Reply),
+}
+
+impl Run {
+    /// Adds a command.
+    pub fn push(&mut self, plan: Plan) {
+        self.places.push(Place::Of(plan.shape, plan.operations.len()));
+        for kind in plan.operations {
+            self.bytes += size_of(&kind);
+            self.operations.push(Operation { operation: Some(kind) });
+        }
+    }
+
+    /// Adds a reply that is known.
+    pub fn push_known(&mut self, reply: Reply) {
+        self.places.push(Place::Known(reply));
+    }
+
+    /// Whether nothing is due.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Whether it is time to carry out what there is.
+    pub fn is_full(&self) -> bool {
+        self.operations.len() >= MOST_OPERATIONS
+            || self.bytes >= MOST_BYTES
+            || self.places.len() >= MOST_OPERATIONS
+    }
+
+    /// Carries everything out and writes the replies.
+    pub async fn finish(
+        &mut self,
+        operations: &Operations,
+        table: &str,
+        version: Version,
+        out: &mut BytesMut,
+    ) {
+        self.bytes = 0;
+        let places = std::mem::take(&mut self.places);
+        let all = std::mem::take(&mut self.operations);
+        let mut results = perform(operations, table, all).await.into_iter();
+        for place in places {
+            let reply = match place {
+                Place::Known(reply) => reply,
+                Place::Of(shape, count) => shape.reply(results.by_ref().take(count).collect()),
+            };
+            reply.write(version, out);
+        }
+    }
+}
+
+/// Does operations that need not be atomic: a result each, in their order.
+pub async fn perform(operations: &Operations, table: &str, mut all: Vec<Operation>) -> Vec<OperationResult> {
+    let context = operations.context(PATIENCE);
+    match all.len() {
+        0 => Vec::new(),
+        1 => {
+            let Some(kind) = all.pop().and_then(|operation| operation.operation) else { return Vec::new() };
+            vec![operations.begin(&context, in_table(kind, table)).await]
+        }
+        count => {
+            // Many a command may have more operations than a batch may hold.
+            let mut results = Vec::with_capacity(count);
+            while !all.is_empty() {
+                let rest = all.split_off(all.len().min(MOST_OPERATIONS));
+                results.extend(batch(operations, table, std::mem::replace(&mut all, rest)).await);
+            }
+            results
+        }
+    }
+}
+
+async fn batch(operations: &Operations, table: &str, all: Vec<Operation>) -> Vec<OperationResult> {
+    let context = operations.context(PATIENCE);
+    let reads: Vec<Option<Bytes>> = all.iter().map(value_read).collect();
+    let request = BatchRequest { table: table.to_owned(), operations: all, ..BatchRequest::default() };
+    let result = operations.begin(&context, Kind::Batch(request)).await;
+    let mut results = match result.result {
+        Some(Outcome::Batch(answered)) if answered.results.len() == reads.len() => answered.results,
+        other => {
+            let one = OperationResult { result: other };
+            return vec![one; reads.len()];
+        }
+    };
+    // Values that found no room beside the others are read by themselves.
+    for (result, read) in results.iter_mut().zip(reads) {
+        let crowded = matches!(&result.result, Some(Outcome::Failure(failure)) if refusal::is_for_want_of_room(failure));
+        if let Some(key) = read.filter(|_| crowded) {
+            let get = proto::v1::GetRequest { key, ..proto::v1::GetRequest::default() };
+            *result = operations.begin(&context, in_table(Kind::Get(get), table)).await;
+        }
+    }
+    results
+}
+
+/// The key of a read of a whole value.
+fn value_read(operation: &Operation) -> Option<Bytes> {
+    match &operation.operation {
+        Some(Kind::Get(get)) if !get.without_value => Some(get.key.clone()),
+        _ => None,
+    }
+}
+
+/// The same operation, in a table.
+pub fn in_table(mut kind: Kind, name: &str) -> Kind {
+    let table = match &mut kind {
+        Kind::Get(get) => &mut get.table,
+        Kind::Put(put) => &mut put.table,
+        Kind::Delete(delete) => &mut delete.table,
+        Kind::Exists(exists) => &mut exists.table,
+        Kind::Batch(batch) => &mut batch.table,
+        Kind::Txn(txn) => &mut txn.table,
+        Kind::Modify(modify) => &mut modify.table,
+        Kind::Copy(copy) => &mut copy.table,
+        Kind::Clear(clear) => &mut clear.table,
+    };
+    name.clone_into(table);
+    kind
+}
+
+fn size_of(kind: &Kind) -> usize {
+    let value = match kind {
+        Kind::Put(put) => put.value.len(),
+        Kind::Txn(_) | Kind::Modify(_) => {
+            prost::Message::encoded_len(&Operation { operation: Some(kind.clone()) })
+        }
+        _ => 0,
+    };
+    value + key_of(kind).map_or_else(|| keys_of(kind).len() * 64, |key| key.len())
+}

@@ -1,0 +1,255 @@
+//! Changes that depend on what is there: evaluated where they are applied, so that nothing
+//! comes between reading and writing.
+
+use bytes::{Bytes, BytesMut};
+use proto::v1::modify_request::Change;
+use proto::v1::renew::Only;
+use proto::v1::unsuitable::Why;
+use proto::v1::{
+    ContentKind, CopyRequest, CopyResponse, Failure, Item, Lifetime, ModifyRequest, ModifyResponse, Renew,
+    Replace, Unsuitable, error_detail::Detail, lifetime::Lasts, result::Result as Outcome,
+};
+use tonic::Code;
+
+use super::decimal::Decimal;
+use super::operations::{Evaluation, holds, version_of};
+use crate::storage::item::StoredItem;
+use crate::storage::state::StateResult;
+
+impl Evaluation<'_> {
+    /// Changes one item by what it is.
+    pub(super) fn modify(&mut self, modify: ModifyRequest) -> StateResult<Outcome> {
+        let ModifyRequest { key, change, answer_before, most_bytes, default_ttl_ms, .. } = modify;
+        let current = self.item(&key)?;
+        let before = match (&current, answer_before) {
+            (Some(item), true) => match self.show(&key, item.clone()) {
+                Ok(shown) => Some(shown),
+                Err(refused) => return Ok(Outcome::Failure(refused)),
+            },
+            _ => None,
+        };
+        let most = usize::try_from(most_bytes).unwrap_or(usize::MAX);
+        let mut response = match change {
+            Some(Change::Replace(replace)) => self.replace(key, replace, current.as_ref()),
+            Some(Change::Take(_)) => self.take(key, current.as_ref()),
+            Some(Change::Renew(renew)) => self.renew(key, &renew, current),
+            Some(Change::Add(by)) => match added(current.as_ref(), by) {
+                Ok(number) => {
+                    let response = self.rewrite(key, current, default_ttl_ms, number.to_string().into());
+                    ModifyResponse { number, ..response }
+                }
+                Err(why) => return Ok(unsuitable(why)),
+            },
+            Some(Change::AddDecimal(by)) => match added_decimal(current.as_ref(), by.as_bytes()) {
+                Ok(decimal) if decimal.len() <= most => {
+                    let response = self.rewrite(key, current, default_ttl_ms, decimal.clone().into());
+                    ModifyResponse { decimal, ..response }
+                }
+                Ok(_) => return Ok(unsuitable(Why::TooLong)),
+                Err(why) => return Ok(unsuitable(why)),
+            },
+            Some(Change::Append(more)) => {
+                let value = current.as_ref().map(|item| item.value.clone()).unwrap_or_default();
+                if value.len() + more.len() > most {
+                    return Ok(unsuitable(Why::TooLong));
+                }
+                let mut longer = BytesMut::with_capacity(value.len() + more.len());
+                longer.extend_from_slice(&value);
+                longer.extend_from_slice(&more);
+                self.rewrite(key, current, default_ttl_ms, longer.freeze())
+            }
+            Some(Change::Overwrite(over)) => {
+                let offset = usize::try_from(over.offset).unwrap_or(usize::MAX);
+                match overwritten(current.as_ref(), offset, &over.value, most) {
+                    Ok(Some(value)) => self.rewrite(key, current, default_ttl_ms, value),
+                    Ok(None) => unchanged(current.as_ref()),
+                    Err(why) => return Ok(unsuitable(why)),
+                }
+            }
+            None => {
+                let message = "this node does not know the change";
+                return Ok(Outcome::Failure(Failure::new(Code::InvalidArgument, message, None)));
+            }
+        };
+        response.before = before;
+        Ok(Outcome::Modify(response))
+    }
+
+    /// Copies or renames an item within the partition.
+    pub(super) fn copy(&mut self, copy: CopyRequest) -> StateResult<CopyResponse> {
+        let Some(item) = self.item(&copy.from)? else {
+            return Ok(CopyResponse { source_absent: true, ..CopyResponse::default() });
+        };
+        if copy.from == copy.to {
+            return Ok(CopyResponse {
+                applied: copy.replace,
+                version: item.version,
+                ..CopyResponse::default()
+            });
+        }
+        if !copy.replace && self.item(&copy.to)?.is_some() {
+            return Ok(CopyResponse::default());
+        }
+        if copy.remove_source {
+            self.next_version();
+            self.set(copy.from, None);
+        }
+        let version = self.next_version();
+        self.set(copy.to, Some(StoredItem { version, ..item }));
+        Ok(CopyResponse { applied: true, source_absent: false, version })
+    }
+
+    fn replace(&mut self, key: Bytes, replace: Replace, current: Option<&StoredItem>) -> ModifyResponse {
+        if replace.condition.as_ref().is_some_and(|condition| !holds(condition, current)) {
+            return unchanged(current);
+        }
+        let content = replace.content();
+        let deadline_ms = match &replace.lifetime {
+            None => 0,
+            Some(lifetime) => self.deadline(lifetime, current.map_or(0, |item| item.deadline_ms)),
+        };
+        self.write(key, StoredItem { version: 0, deadline_ms, content, value: replace.value })
+    }
+
+    fn take(&mut self, key: Bytes, current: Option<&StoredItem>) -> ModifyResponse {
+        if current.is_none() {
+            return ModifyResponse::default();
+        }
+        self.next_version();
+        self.set(key, None);
+        ModifyResponse { applied: true, ..ModifyResponse::default() }
+    }
+
+    fn renew(&mut self, key: Bytes, renew: &Renew, current: Option<StoredItem>) -> ModifyResponse {
+        let Some(item) = current else { return ModifyResponse::default() };
+        let lifetime = renew.lifetime.unwrap_or_default();
+        let deadline_ms = self.deadline(&lifetime, item.deadline_ms);
+        let endless = |deadline_ms: u64| if deadline_ms == 0 { u64::MAX } else { deadline_ms };
+        let meant = match renew.only() {
+            Only::Always => true,
+            Only::WithoutEnd => item.deadline_ms == 0,
+            Only::WithEnd => item.deadline_ms > 0,
+            Only::ToLater => endless(deadline_ms) > endless(item.deadline_ms),
+            Only::ToEarlier => endless(deadline_ms) < endless(item.deadline_ms),
+            Only::WithEndToEarlier => item.deadline_ms > 0 && endless(deadline_ms) < item.deadline_ms,
+        };
+        if !meant {
+            return unchanged(Some(&item));
+        }
+        self.write(key, StoredItem { deadline_ms, ..item })
+    }
+
+    /// The item with another value: it lives as long as before, a new one as the table says.
+    fn rewrite(
+        &mut self,
+        key: Bytes,
+        current: Option<StoredItem>,
+        default_ttl_ms: u64,
+        value: Bytes,
+    ) -> ModifyResponse {
+        let item = match current {
+            Some(item) => StoredItem { value, ..item },
+            None => {
+                let deadline_ms = match default_ttl_ms {
+                    0 => 0,
+                    ttl_ms => self.progress.clock_ms.saturating_add(ttl_ms),
+                };
+                StoredItem { version: 0, deadline_ms, content: ContentKind::Bytes, value }
+            }
+        };
+        self.write(key, item)
+    }
+
+    /// Writes an item with a version of its own. One that has ended already is removed.
+    fn write(&mut self, key: Bytes, item: StoredItem) -> ModifyResponse {
+        let version = self.next_version();
+        let size = item.value.len() as u64;
+        let ended = item.is_due(self.progress.clock_ms);
+        self.set(key, (!ended).then_some(StoredItem { version, ..item }));
+        ModifyResponse { applied: true, version, size, ..ModifyResponse::default() }
+    }
+
+    /// When an item ends that lives so long from now on; 0: never.
+    fn deadline(&self, lifetime: &Lifetime, before_ms: u64) -> u64 {
+        match lifetime.lasts {
+            Some(Lasts::TtlMs(ttl_ms)) => self.progress.clock_ms.saturating_add(ttl_ms),
+            // The moment 0 has passed as well; as a deadline it would say that there is none.
+            Some(Lasts::UntilMs(until_ms)) => until_ms.max(1),
+            Some(Lasts::Unchanged(_)) => before_ms,
+            Some(Lasts::Forever(_)) | None => 0,
+        }
+    }
+
+    fn show(&mut self, key: &Bytes, item: StoredItem) -> Result<Item, Failure> {
+        self.take_room(item.value.len())?;
+        Ok(item.show(key.clone(), self.progress.clock_ms))
+    }
+}
+
+fn unchanged(current: Option<&StoredItem>) -> ModifyResponse {
+    ModifyResponse {
+        applied: false,
+        version: version_of(current),
+        size: current.map_or(0, |item| item.value.len() as u64),
+        ..ModifyResponse::default()
+    }
+}
+
+/// A whole number as it is written shortest, and in no other way.
+pub fn whole_number(text: &[u8]) -> Option<i64> {
+    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (number.to_string().as_bytes() == text).then_some(number)
+}
+
+fn added(current: Option<&StoredItem>, by: i64) -> Result<i64, Why> {
+    let number = match current {
+        Some(item) => whole_number(&item.value).ok_or(Why::NotAnInteger)?,
+        None => 0,
+    };
+    number.checked_add(by).ok_or(Why::Overflow)
+}
+
+fn added_decimal(current: Option<&StoredItem>, by: &[u8]) -> Result<String, Why> {
+    let number = match current {
+        Some(item) => Decimal::parse(&item.value).ok_or(Why::NotANumber)?,
+        None => Decimal::parse(b"0").ok_or(Why::NotANumber)?,
+    };
+    let by = Decimal::parse(by).ok_or(Why::NotANumber)?;
+    number.add(&by).map(|sum| sum.show()).ok_or(Why::NotFinite)
+}
+
+/// The value with a part of it written over; none where that changes nothing.
+fn overwritten(
+    current: Option<&StoredItem>,
+    offset: usize,
+    part: &[u8],
+    most: usize,
+) -> Result<Option<Bytes>, Why> {
+    if part.is_empty() {
+        return Ok(None);
+    }
+    let end = offset.checked_add(part.len()).filter(|end| *end <= most).ok_or(Why::TooLong)?;
+    let mut value = current.map(|item| item.value.to_vec()).unwrap_or_default();
+    value.resize(value.len().max(end), 0);
+    if let Some(place) = value.get_mut(offset..end) {
+        place.copy_from_slice(part);
+    }
+    Ok(Some(value.into()))
+}
+
+fn unsuitable(why: Why) -> Outcome {
+    let message = match why {
+        Why::NotAnInteger => "the value is not a whole number of 64 bits",
+        Why::NotANumber => "the value is not a number",
+        Why::Overflow => "the sum is not a whole number of 64 bits",
+        Why::NotFinite => "the sum is not finite",
+        Why::TooLong => "the value would become longer than values may be",
+        Why::Unspecified => "the value is not of a kind that this can be done to",
+    };
+    let detail = Detail::Unsuitable(Unsuitable { why: why.into() });
+    Outcome::Failure(Failure::new(Code::FailedPrecondition, message, Some(detail)))
+}
+
+#[cfg(test)]
+#[path = "modify_tests.rs"]
+mod tests;
