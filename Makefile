@@ -26,6 +26,12 @@ help: ## List what there is to make
 prerequisites:
 	@scripts/prerequisites.sh
 
+# What tests and benchmarks use beside: a real Redis, a browser, and the clients that people have.
+.PHONY: test-prerequisites
+test-prerequisites:
+	@scripts/prerequisites.sh tests
+	@e2e/clients/prepare.sh >/dev/null
+
 .PHONY: run
 run: binaries ## Build, and start a cluster of three nodes on this machine; Ctrl-C stops it
 	@printf '\nTo use it, in another terminal:\n\n    export PATH="%s:$$PATH"\n    trilith put a 1\n\n' '$(BINARIES)'
@@ -45,16 +51,12 @@ test: binaries ## Run every test that takes this machine only
 	@$(MAKE) e2e-processes
 	@$(MAKE) api
 
-# What tests use beside: curl, a browser, Python.
-.PHONY: test-prerequisites
-test-prerequisites:
-	@scripts/prerequisites.sh tests
-
 # More of it, such as: make api ARGS=200
 .PHONY: api
 api: binaries test-prerequisites ## Try the REST door with requests made from its own document
 	@CARGO_TARGET_DIR='$(abspath $(BINARIES)/..)' scripts/schemathesis.sh $(ARGS)
 
+# Those with Redis and its clients take two minutes on two cores; see TRILITH_DIFFERENTIAL_STEPS.
 .PHONY: e2e-processes
 e2e-processes: binaries test-prerequisites ## Run the scenarios with real nodes as processes on this machine
 	@cargo test --locked --workspace --test '*' -- --test-threads=$(PROCESS_TEST_THREADS)
@@ -86,9 +88,17 @@ fix: prerequisites ## Format, and carry out what clippy proposes
 	@cargo fmt --all
 
 .PHONY: bench
-bench: binaries ## Measure three of our nodes beside three of etcd (takes Go)
+bench: binaries ## Measure three of our nodes beside three of etcd (takes Go), then the doors beside Redis
 	@bench/etcd.sh >/dev/null
 	@'$(BINARIES)/trilith-bench' compare $(ARGS)
+	@$(MAKE) bench-doors
+
+# Of `make bench-doors` and `make bench`, such as: make bench-doors DOORS_ARGS=--quick
+DOORS_ARGS ?=
+
+.PHONY: bench-doors
+bench-doors: binaries test-prerequisites ## Measure the Redis door and REST beside one Redis
+	@'$(BINARIES)/trilith-bench' doors $(DOORS_ARGS)
 
 # Without Docker, the programs in the images are those that are built here.
 .PHONY: images

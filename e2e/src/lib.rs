@@ -13,6 +13,7 @@
 //!   workload        clients that write and read, and keep that history
 //!   replicas        whether every copy holds the same
 //!   curl, browser   what people have at hand for the HTTP door
+//!   redis           a real Redis beside ours, and what is played on both
 //!
 //!   tests/kubernetes/   scenarios on a real Kubernetes cluster, one file each
 //!      │ say
@@ -35,6 +36,7 @@ pub mod network;
 pub mod pace;
 pub mod process;
 pub mod programs;
+pub mod redis;
 pub mod replicas;
 pub mod scenario;
 pub mod until;

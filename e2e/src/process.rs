@@ -45,9 +45,13 @@ impl Process {
 
     /// Sends it a signal, by its number.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        kill_process(self.id()?, signal).with_context(|| format!("cannot signal {}", self.name))
+    }
+
+    /// Its number.
+    pub fn id(&self) -> anyhow::Result<Pid> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.with_context(|| format!("{} has no process id", self.name))?;
-        kill_process(pid, signal).with_context(|| format!("cannot signal {}", self.name))
+        pid.with_context(|| format!("{} has no process id", self.name))
     }
 
     /// How it ended, if it has.

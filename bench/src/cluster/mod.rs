@@ -6,6 +6,7 @@
 pub mod etcd;
 pub mod http;
 pub mod process;
+pub mod redis;
 pub mod trilith;
 
 use std::{
@@ -20,6 +21,7 @@ use tokio::time::{Instant, sleep};
 
 pub use etcd::EtcdCluster;
 pub use process::{Process, Usage};
+pub use redis::RedisServer;
 pub use trilith::TrilithCluster;
 
 /// Nodes in a cluster under test.

@@ -108,6 +108,11 @@ impl TrilithCluster {
         self.address(7402, node)
     }
 
+    /// Where a node serves Redis clients, forwarding for them or redirecting them.
+    pub fn redis_address(&self, node: usize, redirecting: bool) -> String {
+        self.address(if redirecting { 6380 } else { 6379 }, node)
+    }
+
     /// The process of a node, from 0, as its `pid` file says.
     pub fn process_id(&self, node: usize) -> Result<u32, ClusterError> {
         let file = self.options.folder.join(format!("node-{}", node + 1)).join("pid");

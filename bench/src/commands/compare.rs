@@ -1,8 +1,8 @@
 //! `trilith-bench compare`: everything, in one table.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use bench::report::{Figure, Machine, Report};
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
     load::DEFAULT_CONNECTIONS,
     print, progress, restart,
     speed::{self, SpeedOptions},
+    write,
 };
 
 /// A part of the comparison.
@@ -78,6 +79,7 @@ pub async fn run(arguments: CompareArguments) -> anyhow::Result<()> {
     let how = if arguments.quick { QUICK } else { FULL };
     let rounds = arguments.rounds.unwrap_or(how.rounds).max(1);
     let mut report = Report {
+        beside: "etcd".to_owned(),
         machine: Machine::look(&place.work_dir),
         figures: Vec::new(),
         notes: vec![format!(
@@ -147,11 +149,4 @@ impl Collect for Report {
         progress(&failure);
         self.failures.push(failure);
     }
-}
-
-fn write(file: &PathBuf, text: &str) -> anyhow::Result<()> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    }
-    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }

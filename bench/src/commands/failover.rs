@@ -40,7 +40,7 @@ pub struct FailoverArguments {
 pub async fn run(arguments: FailoverArguments) -> anyhow::Result<()> {
     let figure = measure(&arguments.place, arguments.rounds).await?;
     let mut rows = vec![["round", "Trilith", "etcd"].map(str::to_owned).to_vec()];
-    for (round, (trilith, etcd)) in figure.trilith.iter().zip(&figure.etcd).enumerate() {
+    for (round, (trilith, etcd)) in figure.trilith.iter().zip(&figure.other).enumerate() {
         let milliseconds = |sample: &Sample| format!("{:.0} ms", sample.value);
         rows.push(vec![(round + 1).to_string(), milliseconds(trilith), milliseconds(etcd)]);
     }
@@ -53,7 +53,7 @@ pub async fn measure(place: &Place, rounds: usize) -> anyhow::Result<Figure> {
     for round in 0..rounds {
         progress(&format!("round {} of {rounds}: killing a leader", round + 1));
         figure.trilith.push(Sample::from(trilith(place).await?));
-        figure.etcd.push(Sample::from(etcd(place).await?));
+        figure.other.push(Sample::from(etcd(place).await?));
     }
     Ok(figure)
 }

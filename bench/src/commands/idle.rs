@@ -53,8 +53,8 @@ pub async fn measure(place: &Place, partitions: u32, over: Duration) -> anyhow::
     let members = etcd.cluster.process_ids();
     sleep(SETTLE).await;
     let (cpu, memory) = observe(&members, over).await?;
-    empty_cpu.etcd.push(Sample::from(cpu));
-    empty_memory.etcd.push(Sample::from(memory / NODES as f64));
+    empty_cpu.other.push(Sample::from(cpu));
+    empty_memory.other.push(Sample::from(memory / NODES as f64));
     etcd.cluster.stop().await?;
 
     let trilith = place.start_trilith(1, false).await?;

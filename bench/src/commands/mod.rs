@@ -1,15 +1,20 @@
 //! A file per subcommand, and the flags that several of them share.
 
 mod compare;
+mod doors;
 mod failover;
 mod idle;
 mod load;
 mod restart;
 mod speed;
 
-use std::{io::Write as _, path::PathBuf};
+use std::{fs, io::Write as _, path::PathBuf};
 
-use bench::cluster::{ClusterError, EtcdCluster, TrilithCluster, fresh_folder, trilith::TrilithOptions};
+use anyhow::Context as _;
+
+use bench::cluster::{
+    ClusterError, EtcdCluster, RedisServer, TrilithCluster, fresh_folder, trilith::TrilithOptions,
+};
 use tempfile::TempDir;
 
 /// What to do.
@@ -19,6 +24,8 @@ pub enum Command {
     Load(load::LoadArguments),
     /// Start both systems side by side and print one table with ratios.
     Compare(compare::CompareArguments),
+    /// Measure the Redis door and REST beside one Redis, with the tools of their users.
+    Doors(doors::DoorsArguments),
     /// Measure what partitions cost that nobody uses.
     Idle(idle::IdleArguments),
     /// Measure how long a node with many keys takes from its start to serving.
@@ -33,6 +40,7 @@ impl Command {
         match self {
             Self::Load(arguments) => load::run(arguments).await,
             Self::Compare(arguments) => compare::run(arguments).await,
+            Self::Doors(arguments) => doors::run(arguments).await,
             Self::Idle(arguments) => idle::run(arguments).await,
             Self::Restart(arguments) => restart::run(arguments).await,
             Self::Failover(arguments) => failover::run(arguments).await,
@@ -82,6 +90,12 @@ impl Place {
         let folder = fresh_folder(&self.work_dir, "etcd-")?;
         Ok(Started { cluster: EtcdCluster::start(&program, folder.path()).await?, folder })
     }
+
+    /// Starts one Redis with a fresh folder.
+    pub async fn start_redis(&self) -> Result<Started<RedisServer>, ClusterError> {
+        let folder = fresh_folder(&self.work_dir, "redis-")?;
+        Ok(Started { cluster: RedisServer::start(folder.path()).await?, folder })
+    }
 }
 
 /// A cluster with the folder of its data. The cluster comes first, so that it ends before its
@@ -101,6 +115,14 @@ pub fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Writes a report to a file, whose folder is made.
+pub fn write(file: &PathBuf, text: &str) -> anyhow::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Says on standard error what is going on, since a measurement takes its time.

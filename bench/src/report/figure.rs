@@ -1,5 +1,7 @@
 //! One measured thing, round by round.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::median;
@@ -55,6 +57,34 @@ impl From<f64> for Sample {
     }
 }
 
+/// What a ratio has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// Of a rate.
+    AtLeast(f64),
+    /// Of a time.
+    AtMost(f64),
+}
+
+impl Goal {
+    fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => ratio >= least,
+            Self::AtMost(most) => ratio <= most,
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(least) => write!(out, "≥ {least:.2}×"),
+            Self::AtMost(most) => write!(out, "≤ {most:.2}×"),
+        }
+    }
+}
+
 /// One row of the table: the same thing measured in both systems, or in ours alone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figure {
@@ -64,30 +94,49 @@ pub struct Figure {
     pub unit: Unit,
     /// Trilith, by round.
     pub trilith: Vec<Sample>,
-    /// etcd in the same rounds; empty where there is nothing to compare with.
-    pub etcd: Vec<Sample>,
+    /// The system beside it in the same rounds; empty where there is nothing to compare with.
+    pub other: Vec<Sample>,
+    /// What the ratio has to be, where that was said beforehand.
+    pub goal: Option<Goal>,
 }
 
 impl Figure {
     /// A figure with nothing measured yet.
     pub fn new(name: impl Into<String>, unit: Unit) -> Self {
-        Self { name: name.into(), unit, trilith: Vec::new(), etcd: Vec::new() }
+        Self { name: name.into(), unit, trilith: Vec::new(), other: Vec::new(), goal: None }
     }
 
-    /// Trilith divided by etcd. Each round is divided by itself and the median taken then,
+    /// The same with a ratio that it has to reach.
+    #[must_use]
+    pub fn with_goal(self, goal: Goal) -> Self {
+        Self { goal: Some(goal), ..self }
+    }
+
+    /// Trilith divided by the other system. Each round is divided by itself and the median taken then,
     /// because the machine's speed moves between rounds more than within one.
     pub fn ratio(&self) -> Option<f64> {
         let ratios: Vec<f64> = self
             .trilith
             .iter()
-            .zip(&self.etcd)
-            .filter(|(_, etcd)| etcd.value > 0.0)
-            .map(|(trilith, etcd)| trilith.value / etcd.value)
+            .zip(&self.other)
+            .filter(|(_, other)| other.value > 0.0)
+            .map(|(trilith, other)| trilith.value / other.value)
             .collect();
         median(&ratios)
     }
 
-    /// The row: name, Trilith, etcd, ratio, and the latencies of both.
+    /// The goal and whether it is met; empty where there is none, or no ratio.
+    pub fn judged(&self) -> String {
+        match (self.goal, self.ratio()) {
+            (Some(goal), Some(ratio)) => {
+                format!("{goal}: {}", if goal.is_met(ratio) { "met" } else { "MISSED" })
+            }
+            (Some(goal), None) => format!("{goal}: not measured"),
+            (None, _) => String::new(),
+        }
+    }
+
+    /// The row: name, Trilith, the other, ratio, and the latencies of both.
     pub fn cells(&self) -> Vec<String> {
         let middle = |samples: &[Sample]| {
             let values: Vec<f64> = samples.iter().map(|sample| sample.value).collect();
@@ -96,10 +145,10 @@ impl Figure {
         vec![
             self.name.clone(),
             middle(&self.trilith),
-            middle(&self.etcd),
+            middle(&self.other),
             self.ratio().map(|ratio| format!("{ratio:.2}×")).unwrap_or_default(),
             latencies(&self.trilith),
-            latencies(&self.etcd),
+            latencies(&self.other),
         ]
     }
 }
@@ -137,9 +186,9 @@ pub fn thousands(value: f64) -> String {
 mod tests {
     use super::*;
 
-    fn figure(trilith: &[f64], etcd: &[f64]) -> Figure {
+    fn figure(trilith: &[f64], other: &[f64]) -> Figure {
         let samples = |values: &[f64]| values.iter().copied().map(Sample::from).collect();
-        Figure { trilith: samples(trilith), etcd: samples(etcd), ..Figure::new("puts", Unit::PerSecond) }
+        Figure { trilith: samples(trilith), other: samples(other), ..Figure::new("puts", Unit::PerSecond) }
     }
 
     #[test]
@@ -152,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn without_etcd_there_is_no_ratio() {
+    fn with_nothing_beside_there_is_no_ratio() {
         let figure = figure(&[1.0], &[]);
         assert_eq!(figure.ratio(), None);
         assert_eq!(figure.cells()[2..], ["", "", "", ""]);
@@ -166,6 +215,16 @@ mod tests {
         };
         let shown = latencies(&[latency(900, 9_000), latency(1_000, 3_000), latency(5_000, 4_000)]);
         assert_eq!(shown, "1.00/4.00 ms");
+    }
+
+    #[test]
+    fn a_goal_is_met_or_missed() {
+        let rates = figure(&[40.0], &[100.0]);
+        assert_eq!(rates.clone().with_goal(Goal::AtLeast(0.4)).judged(), "≥ 0.40×: met");
+        assert_eq!(rates.clone().with_goal(Goal::AtLeast(0.41)).judged(), "≥ 0.41×: MISSED");
+        assert_eq!(rates.clone().with_goal(Goal::AtMost(0.39)).judged(), "≤ 0.39×: MISSED");
+        assert_eq!(rates.judged(), "");
+        assert_eq!(figure(&[1.0], &[]).with_goal(Goal::AtMost(2.5)).judged(), "≤ 2.50×: not measured");
     }
 
     #[test]

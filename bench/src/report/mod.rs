@@ -7,12 +7,14 @@ pub mod table;
 
 use serde::{Deserialize, Serialize};
 
-pub use figure::{Figure, Unit};
+pub use figure::{Figure, Goal, Unit};
 pub use machine::Machine;
 
 /// A whole comparison.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
+    /// The system that Trilith is compared with.
+    pub beside: String,
     /// Where it was measured, and with what.
     pub machine: Machine,
     /// What was measured.
@@ -36,7 +38,7 @@ impl Report {
 
     /// For `docs/benchmarks/`.
     pub fn markdown(&self) -> String {
-        let mut lines = vec!["# Trilith beside etcd".to_owned(), String::new()];
+        let mut lines = vec![format!("# Trilith beside {}", self.beside), String::new()];
         lines.extend(self.machine.to_string().lines().map(|line| format!("- {line}")));
         lines.push(String::new());
         lines.extend(table::markdown(&self.cells()));
@@ -47,9 +49,15 @@ impl Report {
     }
 
     fn cells(&self) -> Vec<Vec<String>> {
-        let head = ["measurement", "Trilith", "etcd", "ratio", "p50/p99 Trilith", "p50/p99 etcd"];
+        let beside = &self.beside;
+        let latencies = format!("p50/p99 {beside}");
+        let head = ["measurement", "Trilith", beside, "ratio", "p50/p99 Trilith", &latencies];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(self.figures.iter().map(Figure::cells));
+        if self.figures.iter().any(|figure| figure.goal.is_some()) {
+            let goals = std::iter::once("goal".to_owned()).chain(self.figures.iter().map(Figure::judged));
+            rows.iter_mut().zip(goals).for_each(|(row, goal)| row.insert(4, goal));
+        }
         rows
     }
 }

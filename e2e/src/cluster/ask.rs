@@ -11,6 +11,7 @@ use proto::v1::admin_client::AdminClient;
 use proto::v1::kv_client::KvClient;
 use proto::v1::peer_client::PeerClient;
 use proto::v1::{GroupReport, GroupStatusRequest, MapRequest, StatusRequest, StatusResponse};
+use rustix::process::Pid;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
@@ -49,6 +50,21 @@ impl Cluster {
     /// Where browsers and curl reach a node.
     pub fn http_address(&self, node: usize) -> anyhow::Result<SocketAddr> {
         Ok(self.node(node)?.place.http)
+    }
+
+    /// Where Redis clients reach a node that forwards.
+    pub fn redis_address(&self, node: usize) -> anyhow::Result<SocketAddr> {
+        Ok(self.node(node)?.place.redis)
+    }
+
+    /// Where Redis clients reach a node that redirects.
+    pub fn redis_cluster_address(&self, node: usize) -> anyhow::Result<SocketAddr> {
+        Ok(self.node(node)?.place.redis_cluster)
+    }
+
+    /// The process of a node that runs.
+    pub fn process_id(&self, node: usize) -> anyhow::Result<Pid> {
+        self.node(node)?.process.as_ref().context("it does not run")?.id()
     }
 
     /// The endpoints of all nodes, as the command line takes them.

@@ -115,7 +115,7 @@ impl Rig<'_> {
                     let (samples, syncs) = if trilith_turn {
                         (&mut figure.trilith, &mut fsyncs.trilith)
                     } else {
-                        (&mut figure.etcd, &mut fsyncs.etcd)
+                        (&mut figure.other, &mut fsyncs.other)
                     };
                     samples.push(sample(step, &measured));
                     if with_fsyncs {

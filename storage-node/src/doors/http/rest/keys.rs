@@ -185,7 +185,9 @@ async fn delete_by_query(State(api): State<Api>, request: Request) -> Answer {
 async fn get(api: &Api, parts: &Parts, key: Bytes, stale: bool) -> Answer {
     let conditions = Conditions::of(&parts.headers)?;
     let table = address::table_in(address::path_of(parts))?;
-    let Outcome::Get(got) = api.run(Operation::Get(GetRequest { table, key, stale })).await? else {
+    let Outcome::Get(got) =
+        api.run(Operation::Get(GetRequest { table, key, stale, ..GetRequest::default() })).await?
+    else {
         return Err(another_result().into());
     };
     let version = got.item.as_ref().map_or(0, |item| item.version);

@@ -130,7 +130,8 @@ impl From<Failure> for Problem {
             Some(Detail::AlreadyExists(exists)) => {
                 plain(Kind::AlreadyExists).with("what", exists.what.clone())
             }
-            Some(Detail::WrongCluster(_)) => plain(Kind::NotPossibleNow),
+            // No route of this door asks for what may not suit a value.
+            Some(Detail::WrongCluster(_) | Detail::Unsuitable(_)) => plain(Kind::NotPossibleNow),
             None => plain(kind_of_code(code)),
         }
     }

@@ -167,7 +167,8 @@ mod tests {
 
     fn shown(value: &[u8], content: ContentKind) -> String {
         let (key, value) = (Bytes::from("k"), Bytes::copy_from_slice(value));
-        let item = Item { key, value, version: 3, content: content.into(), ttl_ms: Some(1_500) };
+        let item =
+            Item { key, value, version: 3, content: content.into(), ttl_ms: Some(1_500), ..Item::default() };
         serde_json::to_string(&show(&item, true)).unwrap()
     }
 
