@@ -120,9 +120,12 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         .merge(http::rest::router(Operations::new(Arc::clone(&node), Door::Http)));
     let limits = node.config.doors;
     let connections = || Connections::new(limits.max_connections, limits.max_connection_bytes);
-    let shared = resp::Shared::new(connections());
+    let plain = connections();
+    plain.register(node.metrics.registry(), &[("doors", "redis,text")]);
+    let shared = resp::Shared::new(plain);
     // Of its own, so that probes are answered whoever else comes.
     let of_http = connections();
+    of_http.register(node.metrics.registry(), &[("doors", "http")]);
     let mut doors = vec![
         tokio::spawn(async move { public.await.map_err(anyhow::Error::from) }),
         tokio::spawn(async move { peers.await.map_err(anyhow::Error::from) }),

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::observability::metrics::Registry;
 use crate::router::context::Door;
 
 /// A listener that cannot accept, for want of file descriptors say, tries again after this.
@@ -118,6 +119,29 @@ impl Connections {
             refused: AtomicU64::new(0),
             closed_for_bytes: AtomicU64::new(0),
         })
+    }
+
+    /// Shows what is counted here. `of` says which doors these connections are of.
+    pub fn register(self: &Arc<Self>, registry: &Registry, of: &'static [(&'static str, &'static str)]) {
+        let gauge = |name, help, value: fn(&Self) -> usize| {
+            let all = Arc::clone(self);
+            registry.gauge_fn(name, help, of, move || value(&all) as f64);
+        };
+        gauge("kvstore_connections", "Connections that are open.", Self::open);
+        gauge("kvstore_connections_max", "Connections that may be open.", Self::most);
+        gauge("kvstore_connection_bytes", "What connections hold of requests and answers.", Self::held_bytes);
+        gauge("kvstore_connection_bytes_max", "What they may hold together.", Self::most_bytes);
+        let counter = |name, help, value: fn(&Self) -> u64| {
+            let all = Arc::clone(self);
+            registry.counter_fn(name, help, of, move || value(&all));
+        };
+        counter("kvstore_connections_accepted_total", "Connections that were accepted.", Self::accepted);
+        counter("kvstore_connections_refused_total", "Connections that were one too many.", Self::refused);
+        counter(
+            "kvstore_connections_closed_for_bytes_total",
+            "Connections that were closed because they held too much.",
+            Self::closed_for_bytes,
+        );
     }
 
     /// A place for one more; none when all are taken.

@@ -424,11 +424,11 @@ impl Member {
         node.metrics.follow_log(&self.log);
         let registry = node.metrics.registry();
         let counters = Arc::clone(self.peers.counters());
-        registry.counter_fn("kvstore_peer_frames_total", "Frames sent to other nodes.", move || {
+        registry.counter_fn("kvstore_peer_frames_total", "Frames sent to other nodes.", &[], move || {
             counters.read().frames_sent
         });
         let counters = Arc::clone(self.peers.counters());
-        registry.counter_fn("kvstore_peer_messages_total", "Messages in those frames.", move || {
+        registry.counter_fn("kvstore_peer_messages_total", "Messages in those frames.", &[], move || {
             counters.read().messages_sent
         });
     }

@@ -12,62 +12,23 @@
 //! [`Registry::counter_fn`], which are asked when somebody reads.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::storage::log::Log;
 use crate::storage::log::writer::LogMetrics;
 
 pub use instrument::{Counter, Gauge, Histogram};
+pub use operations::{InFlight, OfTable, Operation, Operations, Outcome};
 pub use registry::Registry;
 
 mod instrument;
+mod operations;
 pub mod process;
 mod registry;
-
-/// What a client can ask for; the label `operation`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// Read one key.
-    Get,
-    /// Write one key.
-    Put,
-    /// Remove one key.
-    Delete,
-    /// Whether there is a key.
-    Exists,
-    /// Many operations in one call.
-    Batch,
-    /// Compare, then do.
-    Txn,
-    /// One page of a scan.
-    Scan,
-    /// Change one key by what it is.
-    Modify,
-    /// Copy or rename a key.
-    Copy,
-    /// Remove everything in a part of a table.
-    Clear,
-}
-
-/// How an operation ended; the label `outcome`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was done; a condition that did not hold is an answer too.
-    Done,
-    /// The caller was told where to ask instead, and nothing was done.
-    Redirected,
-    /// It was refused, by a limit or because it makes no sense, and nothing was done.
-    Refused,
-    /// It was not done because of a failure here or at another node.
-    Failed,
-    /// Nobody knows whether it was done.
-    Unknown,
-}
 
 /// The figures of one node.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Operations, by kind and outcome, and how long they took.
+    /// Operations, by door, table, kind and outcome, and how long they took.
     pub operations: Operations,
     /// Operations that were passed on to the leader's node.
     pub forwarded: Counter,
@@ -104,99 +65,6 @@ pub struct Metrics {
     registry: Arc<Registry>,
 }
 
-/// Counts and times of operations.
-#[derive(Debug)]
-pub struct Operations {
-    kinds: [OfOperation; Operation::ALL.len()],
-}
-
-#[derive(Debug)]
-struct OfOperation {
-    ended: [Counter; Outcome::ALL.len()],
-    seconds: Histogram,
-}
-
-impl Operation {
-    /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
-        Self::Get,
-        Self::Put,
-        Self::Delete,
-        Self::Exists,
-        Self::Batch,
-        Self::Txn,
-        Self::Scan,
-        Self::Modify,
-        Self::Copy,
-        Self::Clear,
-    ];
-
-    /// Its name as a label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::Put => "put",
-            Self::Delete => "delete",
-            Self::Exists => "exists",
-            Self::Batch => "batch",
-            Self::Txn => "txn",
-            Self::Scan => "scan",
-            Self::Modify => "modify",
-            Self::Copy => "copy",
-            Self::Clear => "clear",
-        }
-    }
-}
-
-impl Outcome {
-    /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 5] = [Self::Done, Self::Redirected, Self::Refused, Self::Failed, Self::Unknown];
-
-    /// Its name as a label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Redirected => "redirected",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl Operations {
-    /// Counts an operation that ended.
-    pub fn record(&self, operation: Operation, outcome: Outcome, took: Duration) {
-        // Both arrays have a place for each variant, in the order of their declaration.
-        let kind = &self.kinds[operation as usize];
-        kind.ended[outcome as usize].increment();
-        kind.seconds.record(took);
-    }
-
-    /// How many operations of a kind ended so.
-    pub fn count(&self, operation: Operation, outcome: Outcome) -> u64 {
-        self.kinds[operation as usize].ended[outcome as usize].get()
-    }
-
-    fn register(registry: &Registry) -> Self {
-        let kinds = Operation::ALL.map(|operation| OfOperation {
-            ended: Outcome::ALL.map(|outcome| {
-                registry.counter(
-                    "kvstore_operations_total",
-                    "Operations of clients that ended, by kind and outcome.",
-                    &[("operation", operation.label()), ("outcome", outcome.label())],
-                )
-            }),
-            seconds: registry.histogram(
-                "kvstore_operation_seconds",
-                "How long operations of clients took, from their arrival to their answer.",
-                &[("operation", operation.label())],
-            ),
-        });
-        Self { kinds }
-    }
-}
-
 impl Metrics {
     /// The figures of a node that has just started.
     pub fn new() -> Self {
@@ -204,7 +72,7 @@ impl Metrics {
         let counter = |name, help| registry.counter(name, help, &[]);
         let gauge = |name, help| registry.gauge(name, help, &[]);
         let metrics = Self {
-            operations: Operations::register(&registry),
+            operations: Operations::new(&registry),
             forwarded: counter("kvstore_forwarded_total", "Operations passed on to the leader's node."),
             forwarded_here: counter(
                 "kvstore_forwarded_here_total",
@@ -263,7 +131,7 @@ impl Metrics {
     pub fn follow_log(&self, log: &Arc<Log>) {
         let show = |name, help, count: fn(&LogMetrics) -> u64| {
             let log = Arc::clone(log);
-            self.registry.counter_fn(name, help, move || count(log.metrics()));
+            self.registry.counter_fn(name, help, &[], move || count(log.metrics()));
         };
         show("kvstore_log_fsyncs_total", "Syncs of the log to disk.", LogMetrics::fsyncs);
         show("kvstore_log_batches_total", "Batches written to the log.", LogMetrics::batches);
@@ -291,34 +159,6 @@ impl Default for Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn operations_are_counted_by_kind_and_outcome() {
-        let metrics = Metrics::new();
-        metrics.operations.record(Operation::Put, Outcome::Done, Duration::from_micros(300));
-        metrics.operations.record(Operation::Put, Outcome::Done, Duration::from_micros(400));
-        metrics.operations.record(Operation::Scan, Outcome::Unknown, Duration::from_secs(2));
-        let text = metrics.text();
-        for line in [
-            "kvstore_operations_total{operation=\"put\",outcome=\"done\"} 2",
-            "kvstore_operations_total{operation=\"put\",outcome=\"failed\"} 0",
-            "kvstore_operations_total{operation=\"scan\",outcome=\"unknown\"} 1",
-            "kvstore_operation_seconds_count{operation=\"put\"} 2",
-            "kvstore_operation_seconds_sum{operation=\"put\"} 0.0007",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
-        }
-    }
-
-    #[test]
-    fn every_variant_has_its_place() {
-        for (place, operation) in Operation::ALL.into_iter().enumerate() {
-            assert_eq!(operation as usize, place);
-        }
-        for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
-            assert_eq!(outcome as usize, place);
-        }
-    }
 
     #[test]
     fn the_log_tells_what_it_counts() {

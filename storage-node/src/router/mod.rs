@@ -11,6 +11,7 @@
 //! [`operations`].
 
 pub mod admission;
+mod asked;
 pub mod context;
 pub mod cursor;
 pub mod doorway;

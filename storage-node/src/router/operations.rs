@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tonic::Code;
 
 use super::admission::Admission;
+use super::asked::Asked;
 use super::context::Context;
 use super::doorway::Doorway;
 use super::failure;
@@ -26,7 +27,7 @@ use super::limits::Limits;
 use super::local::{self, LocalError};
 use crate::disk::DiskWatch;
 use crate::meta::FollowedMap;
-use crate::observability::metrics::{Metrics, Operation as Counted, Outcome as Ended};
+use crate::observability::metrics::Metrics;
 use crate::partition::operations::keys_of;
 use crate::raft::Groups;
 use crate::raft::network::forward::ForwardError;
@@ -124,8 +125,7 @@ impl Router {
     /// Begins an operation. What is written through a group that this node leads is in the
     /// group's queue when this returns, so that the order of calls is the order of writes.
     pub fn begin(self: &Arc<Self>, context: &Context, kind: Kind) -> BoxFuture<'static, OperationResult> {
-        let (operation, began) = (metric_of(&kind), clock::now());
-        let metrics = Arc::clone(&self.parts.metrics);
+        let counted = Asked::of(self, &kind, context.door);
         let inside = self.doorway.enter();
         let outcome = match self.prepare(kind) {
             Err(failure) => std::future::ready(Err(failure)).boxed(),
@@ -137,9 +137,8 @@ impl Router {
         outcome
             .map(move |outcome| {
                 drop(inside);
-                let ended = outcome.as_ref().map_or_else(ended_so, |_| Ended::Done);
-                metrics.operations.record(operation, ended, began.elapsed());
                 let outcome = outcome.unwrap_or_else(Outcome::Failure);
+                counted.end(&outcome);
                 OperationResult { result: Some(outcome) }
             })
             .boxed()
@@ -422,7 +421,7 @@ fn from_failure(failure: Failure) -> Attempt {
     }
 }
 
-fn table_of(kind: &Kind) -> &str {
+pub(super) fn table_of(kind: &Kind) -> &str {
     match kind {
         Kind::Get(get) => &get.table,
         Kind::Put(put) => &put.table,
@@ -510,30 +509,6 @@ fn settle(kind: &mut Kind, table: &Table, limits: &Limits) {
             inner(&mut txn.then);
             inner(&mut txn.otherwise);
         }
-    }
-}
-
-fn metric_of(kind: &Kind) -> Counted {
-    match kind {
-        Kind::Get(_) => Counted::Get,
-        Kind::Put(_) => Counted::Put,
-        Kind::Delete(_) => Counted::Delete,
-        Kind::Exists(_) => Counted::Exists,
-        Kind::Batch(_) => Counted::Batch,
-        Kind::Txn(_) => Counted::Txn,
-        Kind::Modify(_) => Counted::Modify,
-        Kind::Copy(_) => Counted::Copy,
-        Kind::Clear(_) => Counted::Clear,
-    }
-}
-
-/// How an operation that failed is counted.
-pub(super) fn ended_so(failure: &Failure) -> Ended {
-    match (failure.reason(), Code::from(failure.code)) {
-        (Some(Detail::OutcomeUnknown(_)), _) => Ended::Unknown,
-        (Some(Detail::NotLeader(_) | Detail::WrongEpoch(_)), _) => Ended::Redirected,
-        (_, Code::Internal | Code::Unavailable | Code::DeadlineExceeded) => Ended::Failed,
-        _ => Ended::Refused,
     }
 }
 

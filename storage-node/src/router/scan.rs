@@ -12,12 +12,12 @@ use proto::v1::{
     Failure, ForwardRequest, Item, ScanPage, ScanPageRequest, ScanRequest, ScanResponse, error_detail::Detail,
 };
 
+use super::asked::Asked;
 use super::context::Context;
 use super::cursor;
 use super::failure;
 use super::local::{self, LocalError};
-use super::operations::{Router, ended_so, too_late};
-use crate::observability::metrics::{Operation as Counted, Outcome as Ended};
+use super::operations::{Router, too_late};
 use crate::seams::{clock, runtime};
 
 /// Partitions that are asked at once.
@@ -58,13 +58,12 @@ impl Router {
         request: &ScanRequest,
     ) -> Result<ScanResponse, Failure> {
         let _inside = self.doorway.enter();
-        let began = clock::now();
+        let asked = Asked::scan(self, &request.table, context.door);
         let page = match self.doorway.is_shut() {
             true => Err(failure::retry_after("this node is shutting down: ask another", 50)),
             false => self.page(context, request).await,
         };
-        let ended = page.as_ref().map_or_else(ended_so, |_| Ended::Done);
-        self.parts.metrics.operations.record(Counted::Scan, ended, began.elapsed());
+        asked.end_page(page.as_ref().err());
         page
     }
 

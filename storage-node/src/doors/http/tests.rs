@@ -65,10 +65,7 @@ async fn metrics_are_what_prometheus_asks_for() {
     let door = Door::open().await;
     let answer = door.get("/metrics").await;
     assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{answer}");
-    assert!(
-        answer.contains("\nkvstore_operations_total{operation=\"get\",outcome=\"done\"} 0\n"),
-        "{answer}"
-    );
+    assert!(answer.contains("\nkvstore_operations_in_flight{door=\"grpc\"} 0\n"), "{answer}");
     assert!(door.get("/nothing").await.starts_with("HTTP/1.1 404"));
 }
 

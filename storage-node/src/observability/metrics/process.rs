@@ -9,10 +9,11 @@ pub(super) fn register(registry: &Registry) {
     registry.gauge_fn(
         "kvstore_memory_usage_bytes",
         "Memory of this process that is in use (resident).",
+        &[],
         || resident_bytes().unwrap_or(0) as f64,
     );
     let started = clock::now();
-    registry.gauge_fn("kvstore_uptime_seconds", "How long this process has been running.", move || {
+    registry.gauge_fn("kvstore_uptime_seconds", "How long this process has been running.", &[], move || {
         started.elapsed().as_secs_f64()
     });
 }

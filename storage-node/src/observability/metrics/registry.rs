@@ -59,9 +59,10 @@ impl Registry {
         &self,
         name: &'static str,
         help: &'static str,
+        labels: &[(&str, &str)],
         count: impl Fn() -> u64 + Send + Sync + 'static,
     ) {
-        self.add(name, help, &[], Source::CounterFn(Box::new(count)));
+        self.add(name, help, labels, Source::CounterFn(Box::new(count)));
     }
 
     /// A gauge that is asked when somebody reads; the same holds for it.
@@ -69,9 +70,10 @@ impl Registry {
         &self,
         name: &'static str,
         help: &'static str,
+        labels: &[(&str, &str)],
         value: impl Fn() -> f64 + Send + Sync + 'static,
     ) {
-        self.add(name, help, &[], Source::GaugeFn(Box::new(value)));
+        self.add(name, help, labels, Source::GaugeFn(Box::new(value)));
     }
 
     /// Everything, sorted by name and labels.
@@ -172,8 +174,8 @@ mod tests {
         registry.counter("kvstore_b_total", "Counts.", &[("kind", "a \"b\" \\ c")]).add(3);
         registry.counter("kvstore_b_total", "Counts.", &[("kind", "d")]).increment();
         registry.gauge("kvstore_a_bytes", "Is so much.\nAnd more.", &[]).set(5);
-        registry.gauge_fn("kvstore_c_seconds", "Is asked.", || 0.25);
-        registry.counter_fn("kvstore_d_total", "Is asked too.", || 7);
+        registry.gauge_fn("kvstore_c_seconds", "Is asked.", &[], || 0.25);
+        registry.counter_fn("kvstore_d_total", "Is asked too.", &[], || 7);
         assert_eq!(
             registry.text(),
             "# HELP kvstore_a_bytes Is so much.\\nAnd more.\n\
