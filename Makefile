@@ -26,7 +26,7 @@ help: ## List what there is to make
 prerequisites:
 	@scripts/prerequisites.sh
 
-# What tests and benchmarks use beside: a real Redis, and the clients that people have.
+# What tests and benchmarks use beside: a real Redis, a browser, and the clients that people have.
 .PHONY: test-prerequisites
 test-prerequisites:
 	@scripts/prerequisites.sh tests
@@ -49,6 +49,12 @@ test: binaries ## Run every test that takes this machine only
 	@cargo test --locked --workspace --doc
 	@cargo test --locked --workspace --lib --bins
 	@$(MAKE) e2e-processes
+	@$(MAKE) api
+
+# More of it, such as: make api ARGS=200
+.PHONY: api
+api: binaries test-prerequisites ## Try the REST door with requests made from its own document
+	@CARGO_TARGET_DIR='$(abspath $(BINARIES)/..)' scripts/schemathesis.sh $(ARGS)
 
 # Those with Redis and its clients take two minutes on two cores; see TRILITH_DIFFERENTIAL_STEPS.
 .PHONY: e2e-processes

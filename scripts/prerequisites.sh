@@ -50,6 +50,8 @@ has_libclang || missing+=(libclang-dev)
 if [ "$for_what" = tests ]; then
     command -v redis-server >/dev/null || missing+=(redis-server)
     command -v redis-cli >/dev/null || missing+=(redis-tools)
+    command -v curl >/dev/null || missing+=(curl)
+    command -v chromium >/dev/null || missing+=(chromium)
     command -v socat >/dev/null || missing+=(socat)
     # The netcat that ends when the other side closes, and when its input ends.
     nc -h 2>&1 | grep -q -- -N || missing+=(netcat-openbsd)

@@ -12,6 +12,7 @@
 //!   history         what was attempted, and what may be seen afterwards
 //!   workload        clients that write and read, and keep that history
 //!   replicas        whether every copy holds the same
+//!   curl, browser   what people have at hand for the HTTP door
 //!   redis           a real Redis beside ours, and what is played on both
 //!
 //!   tests/kubernetes/   scenarios on a real Kubernetes cluster, one file each
@@ -24,8 +25,10 @@
 //! Nothing here waits for a time to pass where it can wait for a condition: see [`until`].
 //! A process that a scenario starts ends with it, however it ends.
 
+pub mod browser;
 pub mod cluster;
 pub mod commands;
+pub mod curl;
 pub mod files;
 pub mod history;
 pub mod kubernetes;

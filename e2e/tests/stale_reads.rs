@@ -211,7 +211,7 @@ async fn count(table: Table, value: Arc<AtomicU64>, stop: Arc<AtomicBool>) -> an
 /// read was sent, is an error.
 async fn read(mut door: KvClient<Channel>, floor: u64) -> anyhow::Result<bool> {
     let mut request =
-        tonic::Request::new(GetRequest { table: TABLE.to_owned(), key: KEY.into(), stale: false });
+        tonic::Request::new(GetRequest { table: TABLE.to_owned(), key: KEY.into(), ..GetRequest::default() });
     request.set_timeout(READ_WITHIN);
     let Ok(Ok(answer)) = tokio::time::timeout(READ_WITHIN * 2, door.get(request)).await else {
         return Ok(false);

@@ -19,6 +19,7 @@ use clap::{Args as _, CommandFactory, FromArgMatches, Parser};
 
 pub use address::{Address, BadAddress};
 pub use byte_size::{BadByteSize, ByteSize};
+pub use cors_origins::{BadOrigin, CorsOrigins};
 pub use door_address::{BadDoorAddress, DoorAddress};
 pub use settings::{LogFormat, Settings};
 pub use time_span::{BadTimeSpan, TimeSpan};
@@ -26,6 +27,7 @@ pub use validate::{Machine, ThisMachine, validate};
 
 mod address;
 mod byte_size;
+mod cors_origins;
 mod door_address;
 mod file;
 mod settings;
@@ -83,6 +85,8 @@ pub struct NodeConfig {
     pub advertise: Reached,
     /// gRPC addresses of nodes of the cluster that it should join.
     pub join: Vec<Address>,
+    /// Pages that may use REST.
+    pub cors_origins: CorsOrigins,
     /// How soon a silent leader is replaced.
     pub timing: Timing,
     /// What is refused for its size.
@@ -305,6 +309,7 @@ impl From<&NodeConfig> for Settings {
             // The ports above are moved already.
             port_offset: Some(0),
             join: Some(config.join.clone()),
+            cors_origins: Some(config.cors_origins.names()),
             heartbeat_interval: Some(config.timing.heartbeat_interval.into()),
             election_timeout_min: Some(config.timing.election_timeout_min.into()),
             election_timeout_max: Some(config.timing.election_timeout_max.into()),

@@ -14,8 +14,8 @@ use proto::v1::kv_server::KvServer;
 use storage_node::config::{CommandLine, DoorAddress, NodeConfig, Start, ThisMachine};
 use storage_node::doors::connections::{Connections, Listener};
 use storage_node::doors::grpc::{AdminDoor, KvDoor, MESSAGE_BYTES, PeerDoor};
-use storage_node::doors::http;
 use storage_node::doors::resp::{self, RespDoor};
+use storage_node::doors::{Operations, http};
 use storage_node::node::Node;
 use storage_node::observability::logging;
 use storage_node::raft::network::connect;
@@ -116,16 +116,22 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let peers = connect::server()
         .add_service(connect::service(PeerDoor::new(Arc::clone(&node))))
         .serve_with_incoming_shutdown(incoming(peer), stop.clone().cancelled_owned());
-    let answers = http::router(Arc::clone(&node) as Arc<dyn http::Health>, Arc::clone(&node.metrics));
-    let connections =
-        Connections::new(node.config.doors.max_connections, node.config.doors.max_connection_bytes);
-    let shared = resp::Shared::new(connections);
+    let answers = http::router(Arc::clone(&node) as Arc<dyn http::Health>, Arc::clone(&node.metrics))
+        .merge(http::rest::router(Operations::new(Arc::clone(&node), Door::Http)));
+    let limits = node.config.doors;
+    let connections = || Connections::new(limits.max_connections, limits.max_connection_bytes);
+    let shared = resp::Shared::new(connections());
+    // Of its own, so that probes are answered whoever else comes.
+    let of_http = connections();
     let mut doors = vec![
         tokio::spawn(async move { public.await.map_err(anyhow::Error::from) }),
         tokio::spawn(async move { peers.await.map_err(anyhow::Error::from) }),
         tokio::spawn({
             let stop = stop.clone();
-            async move { http::serve(http, answers, stop).await.map_err(anyhow::Error::from) }
+            async move {
+                http::serve(http, answers, of_http, stop).await;
+                Ok(())
+            }
         }),
     ];
     let resp_doors = [

@@ -47,6 +47,11 @@ impl Cluster {
         Ok(self.node(node)?.place.peer.to_string())
     }
 
+    /// Where browsers and curl reach a node.
+    pub fn http_address(&self, node: usize) -> anyhow::Result<SocketAddr> {
+        Ok(self.node(node)?.place.http)
+    }
+
     /// Where Redis clients reach a node that forwards.
     pub fn redis_address(&self, node: usize) -> anyhow::Result<SocketAddr> {
         Ok(self.node(node)?.place.redis)

@@ -82,6 +82,16 @@ pub struct Settings {
         help_heading = "Network"
     )]
     pub join: Option<Vec<Address>>,
+    /// Origins of pages whose scripts may use REST, such as `https://shop.example`; `*`: any.
+    /// Unless given: none but the node's own.
+    #[arg(
+        long,
+        env = "TRILITH_CORS_ORIGINS",
+        value_name = "ORIGIN,…",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
+    pub cors_origins: Option<Vec<String>>,
 
     /// How often a leader tells its followers that it is there.
     #[arg(long, env = "TRILITH_HEARTBEAT_INTERVAL", value_name = "TIME", help_heading = "Timing")]
@@ -124,11 +134,12 @@ pub struct Settings {
     pub scan_page_bytes: Option<ByteSize>,
 
     /// Connections of Redis clients and of the text door at once; one more is told so and
-    /// closed.
+    /// closed. HTTP has as many of its own, so that probes are answered whoever else comes.
     #[arg(long, env = "TRILITH_MAX_CONNECTIONS", value_name = "N", help_heading = "Limits")]
     pub max_connections: Option<u32>,
     /// What those connections may hold together of requests that are not complete and answers
-    /// that are not fetched; over it the connection that asks for more is closed.
+    /// that are not fetched; over it the connection that asks for more is closed. HTTP has as
+    /// much of its own.
     #[arg(long, env = "TRILITH_MAX_CONNECTION_BYTES", value_name = "SIZE", help_heading = "Limits")]
     pub max_connection_bytes: Option<ByteSize>,
     /// Such a connection that says nothing for so long is closed. 0s: never.
@@ -202,6 +213,7 @@ impl Settings {
             listen_text: loopback(7403).map(DoorAddress::At),
             port_offset: Some(0),
             join: Some(Vec::new()),
+            cors_origins: Some(Vec::new()),
             heartbeat_interval: Some(TimeSpan::from_millis(100)),
             election_timeout_min: Some(TimeSpan::from_millis(250)),
             election_timeout_max: Some(TimeSpan::from_millis(400)),
@@ -257,6 +269,7 @@ impl Settings {
             advertise_redis_cluster: self.advertise_redis_cluster.or(others.advertise_redis_cluster),
             port_offset: self.port_offset.or(others.port_offset),
             join: self.join.or(others.join),
+            cors_origins: self.cors_origins.or(others.cors_origins),
             heartbeat_interval: self.heartbeat_interval.or(others.heartbeat_interval),
             election_timeout_min: self.election_timeout_min.or(others.election_timeout_min),
             election_timeout_max: self.election_timeout_max.or(others.election_timeout_max),

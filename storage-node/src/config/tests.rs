@@ -76,7 +76,7 @@ fn a_flag_counts_before_the_file_and_the_file_before_the_default() {
 
 #[test]
 fn every_setting_has_a_flag_a_variable_and_a_name_in_the_file() {
-    let everything = Settings::from(&configured("--data /data").unwrap());
+    let everything = Settings::from(&configured("--data /data --resp-socket /socket").unwrap());
     let yaml = serde_yaml::to_value(&everything).unwrap();
     let settings = Settings::augment_args(clap::Command::new("settings"));
     assert_eq!(yaml.as_mapping().unwrap().len(), settings.get_arguments().count());

@@ -5,8 +5,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Address, ByteSize, ConfigError, DoorAddress, Doors, Limits, Listen, Logging, NodeConfig, Reached,
-    Settings, Storage, TimeSpan, Timing,
+    Address, ByteSize, ConfigError, CorsOrigins, DoorAddress, Doors, Limits, Listen, Logging, NodeConfig,
+    Reached, Settings, Storage, TimeSpan, Timing,
 };
 
 /// What a message between nodes may hold of one command, keys and values and all: such a
@@ -74,6 +74,8 @@ pub fn validate(given: Settings, machine: &dyn Machine) -> Result<NodeConfig, Co
         listen,
         advertise,
         join: required("join", given.join)?,
+        cors_origins: CorsOrigins::parse(&required("cors_origins", given.cors_origins)?)
+            .map_err(|error| invalid("cors_origins", error.to_string()))?,
         timing: timing(
             given.heartbeat_interval,
             given.election_timeout_min,

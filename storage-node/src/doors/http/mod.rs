@@ -1,12 +1,12 @@
-//! The HTTP door: whether the node lives, whether it is ready, and its figures.
+//! The HTTP door: whether the node lives, whether it is ready, its figures, and REST.
 //!
 //! ```text
 //!     GET /livez      200 while the process serves at all
 //!     GET /readyz     200 once it has joined and caught up; before, 503 and why not
 //!     GET /metrics    all figures, for Prometheus
+//!         /api/v1/…   data, tables and the cluster: see rest
 //! ```
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +15,15 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::doors::connections::{self, Connections, Listener};
 use crate::observability::metrics::Metrics;
+use crate::router::context::Door;
+
+pub mod connection;
+pub mod rest;
 
 #[cfg(test)]
 mod tests;
@@ -50,20 +54,27 @@ pub fn router(health: Arc<dyn Health>, metrics: Arc<Metrics>) -> Router {
         .with_state(Shown { health, metrics })
 }
 
+/// What the one connection too many hears.
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n";
+
 /// Serves until it is told to stop, then finishes what it has begun, though not for ever.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    serve_until(listener, router, stop, LAST_ANSWERS).await
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+) {
+    serve_until(listener, router, connections, stop, LAST_ANSWERS).await;
 }
 
 async fn serve_until(
     listener: TcpListener,
     router: Router,
+    connections: Arc<Connections>,
     stop: CancellationToken,
     last_answers: Duration,
-) -> io::Result<()> {
-    // Answers are small and whole; waiting to fill a packet would only delay them. A socket
-    // that refuses the option works without it.
-    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
+) {
     let too_late = {
         let stop = stop.clone();
         async move {
@@ -71,10 +82,15 @@ async fn serve_until(
             tokio::time::sleep(last_answers).await;
         }
     };
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    let converse = {
+        let stop = stop.clone();
+        move |stream, slot| connection::converse(stream, slot, router.clone(), stop.clone())
+    };
+    let serving =
+        connections::serve(Listener::Tcp(listener), Door::Http, connections, REFUSAL, stop, converse);
     tokio::select! {
-        served = async { serving.await } => served,
-        () = too_late => Ok(()),
+        () = serving => {}
+        () = too_late => {}
     }
 }
 

@@ -20,7 +20,7 @@ struct Door {
     address: SocketAddr,
     health: Arc<Joining>,
     stop: CancellationToken,
-    serving: JoinHandle<io::Result<()>>,
+    serving: JoinHandle<()>,
 }
 
 impl Door {
@@ -34,7 +34,8 @@ impl Door {
         let health = Arc::new(Joining::default());
         let stop = CancellationToken::new();
         let router = router(Arc::clone(&health) as Arc<dyn Health>, Arc::new(Metrics::new()));
-        let serving = tokio::spawn(serve_until(listener, router, stop.clone(), last_answers));
+        let connections = Connections::new(2, 1 << 20);
+        let serving = tokio::spawn(serve_until(listener, router, connections, stop.clone(), last_answers));
         Self { address, health, stop, serving }
     }
 
@@ -79,7 +80,7 @@ async fn a_request_that_never_ends_does_not_hold_up_the_end() {
     // An answer on another connection shows that the door has met the half request too.
     door.get("/livez").await;
     door.stop.cancel();
-    door.serving.await.unwrap().unwrap();
+    door.serving.await.unwrap();
 }
 
 #[tokio::test]
@@ -87,6 +88,23 @@ async fn the_door_closes_when_it_is_told_to() {
     let door = Door::open().await;
     door.get("/livez").await;
     door.stop.cancel();
-    door.serving.await.unwrap().unwrap();
+    door.serving.await.unwrap();
     assert!(TcpStream::connect(door.address).await.is_err());
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so() {
+    let door = Door::open().await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut connection = TcpStream::connect(door.address).await.unwrap();
+        connection.write_all(b"GET /livez HTTP/1.1\r\nHost: node\r\n\r\n").await.unwrap();
+        // It has its place once it is answered.
+        connection.read_u8().await.unwrap();
+        held.push(connection);
+    }
+    let mut refused = TcpStream::connect(door.address).await.unwrap();
+    let mut answer = String::new();
+    refused.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
 }
