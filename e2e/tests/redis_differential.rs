@@ -18,7 +18,7 @@ const SEEDS: usize = 4;
 const INSPECTED_EVERY: u64 = 5_000;
 
 /// So many kinds of difference are gathered before a sequence is given up.
-const DIFFERENCES: usize = 25;
+const DIFFERENCES: usize = 60;
 
 /// A difference from Redis that is meant.
 struct Deliberate {
@@ -59,7 +59,7 @@ const DELIBERATE: &[Deliberate] = &[
             commands
         },
         redis: "[Simple(\"OK\"), Simple(\"OK\")]",
-        ours: "EXECABORT",
+        ours: "CROSSSLOT",
     },
     Deliberate {
         why: "RENAME, as every command that is atomic over several keys, has them in one slot",

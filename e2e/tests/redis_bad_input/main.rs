@@ -46,7 +46,8 @@ async fn redis_withstands_bad_input() -> anyhow::Result<()> {
 async fn trilith_withstands_bad_input() -> anyhow::Result<()> {
     let scenario = Scenario::begin("bad input for trilith").await?;
     crowds::raise_limit(&scenario)?;
-    let cluster = Cluster::form(Shape { nodes: 1, ..Shape::default() }).await?;
+    let arguments = ["--max-connections", "15000"].map(str::to_owned).to_vec();
+    let cluster = Cluster::form(Shape { nodes: 1, arguments, ..Shape::default() }).await?;
     let process = cluster.process_id(0)?;
     everything_bad(&scenario, Victim { address: cluster.redis_address(0)?, process }).await?;
     let redirecting = Victim { address: cluster.redis_cluster_address(0)?, process };

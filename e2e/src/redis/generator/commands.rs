@@ -146,7 +146,11 @@ impl Generator {
         match self.random.random_range(0..3) {
             0 if words.len() > 1 => drop(words.pop()),
             1 => words.truncate(1),
-            _ => words.push(self.key()),
+            _ => {
+                // Where Redis repeats a word in an error, a zero byte is the word's end.
+                let word = self.key();
+                words.push(if word.contains(&0) { b"too much".to_vec() } else { word });
+            }
         }
     }
 
