@@ -91,11 +91,12 @@ impl Contest {
             last.push_back(format!("{number}> {}", line(&command.words)));
             if !player.agree(command, &redis, &ours)? {
                 let last = last.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+                let kind = kind(command, &redis, &ours);
                 let (redis, ours) = (shown(&redis), shown(&ours));
                 let told = format!(
                     "different answers: seed {seed}, step {played}\n{last}\n\nRedis: {redis}\nours:  {ours}"
                 );
-                return Ok(Some(Difference { kind: kind(command, &redis, &ours), told }));
+                return Ok(Some(Difference { kind, told }));
             }
             *played += 1;
         }
@@ -155,10 +156,16 @@ fn parsed(raw: &[u8]) -> anyhow::Result<Reply> {
     Ok(Reply::parse(raw)?.context("half a reply")?.0)
 }
 
-fn kind(command: &Command, redis: &str, ours: &str) -> String {
+/// Values make no kind of their own: of an answer only its type, and of an error its text.
+fn kind(command: &Command, redis: &[u8], ours: &[u8]) -> String {
     let name = command.words.first().map(|name| shown(&name.to_ascii_uppercase())).unwrap_or_default();
-    let answer =
-        |text: &str| text.chars().filter(|letter| !letter.is_ascii_digit()).take(60).collect::<String>();
+    let answer = |raw: &[u8]| match raw {
+        [b'-', text @ ..] => {
+            let text = String::from_utf8_lossy(text).to_ascii_uppercase();
+            text.chars().filter(|letter| !letter.is_ascii_digit()).take(50).collect::<String>()
+        }
+        other => shown(other.get(..1).unwrap_or_default()),
+    };
     format!("{name}: {} / {}", answer(redis), answer(ours))
 }
 
@@ -175,6 +182,19 @@ fn sent(command: &Command) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_make_no_kind_of_difference() {
+        let command = |name: &str| Command {
+            words: vec![name.as_bytes().to_vec()],
+            answer: Answer::Bytes,
+            inline: false,
+        };
+        let get = |redis: &str, ours: &str| kind(&command("get"), redis.as_bytes(), ours.as_bytes());
+        assert_eq!(get("$1\r\na\r\n", "-ERR 1\r\n"), get("$2\r\nbc\r\n", "-ERR 22\r\n"));
+        assert_ne!(get("$1\r\na\r\n", "-ERR one\r\n"), get("$1\r\na\r\n", "-ERR other\r\n"));
+        assert_ne!(get(":1\r\n", "$-1\r\n"), kind(&command("SET"), b":1\r\n", b"$-1\r\n"));
+    }
 
     #[test]
     fn only_times_are_compared_with_tolerance() {

@@ -136,7 +136,10 @@ pub async fn run(arguments: DoorsArguments) -> anyhow::Result<()> {
     let rig =
         Rig { trilith: trilith.as_ref().map(|started| &started.cluster), redis: &redis.cluster, processes };
     match rig.rounds(how, wrk.as_ref()).await {
-        Ok(figures) => report.figures = figures,
+        Ok((figures, failures)) => {
+            report.figures = figures;
+            report.failures.extend(failures);
+        }
         Err(error) => report.failures.push(format!("{error:#}")),
     }
     if let Some(trilith) = trilith {
@@ -158,8 +161,15 @@ pub async fn run(arguments: DoorsArguments) -> anyhow::Result<()> {
 }
 
 impl Rig<'_> {
-    async fn rounds(&self, how: Thoroughness, wrk: Option<&Wrk>) -> anyhow::Result<Vec<Figure>> {
+    /// The figures, and why REST could not be measured where it could not: that takes nothing
+    /// from the others.
+    async fn rounds(
+        &self,
+        how: Thoroughness,
+        wrk: Option<&Wrk>,
+    ) -> anyhow::Result<(Vec<Figure>, Vec<String>)> {
         self.preload().await?;
+        let mut failures = Vec::new();
         let steps = steps(how.requests);
         let mut figures: Vec<Figure> = steps
             .iter()
@@ -191,14 +201,18 @@ impl Rig<'_> {
             redirected.other.extend(of_redis(0));
             if let Some(wrk) = wrk {
                 until_quiet(&self.processes, QUIET_PATIENCE).await?;
-                let measured = wrk.get(&trilith.http_address(0), KEYS, how.rest_seconds).await?;
-                rest.trilith.push(measured);
-                rest.other.extend(of_redis(1));
+                match wrk.get(&trilith.http_address(0), KEYS, how.rest_seconds).await {
+                    Ok(measured) => {
+                        rest.trilith.push(measured);
+                        rest.other.extend(of_redis(1));
+                    }
+                    Err(error) => failures.push(format!("REST: {error:#}")),
+                }
             }
         }
         figures.push(redirected);
         figures.extend(wrk.map(|_| rest));
-        Ok(figures)
+        Ok((figures, failures))
     }
 
     async fn turn(&self, step: &Step, address: &str, cluster: bool) -> anyhow::Result<Sample> {
