@@ -13,7 +13,7 @@ const LARGEST_EXPONENT: i64 = 16_384;
 const SMALLEST_EXPONENT: i64 = -16_445;
 const PLACES: u32 = 17;
 /// A longer text is no number.
-const LONGEST_TEXT: usize = 255;
+const LONGEST_TEXT: usize = 5 * 1024 - 1;
 
 /// A number: `mantissa` times two to the `exponent`, with at most 64 bits of mantissa.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,9 @@ impl Decimal {
         };
         if digits.eq_ignore_ascii_case("inf") || digits.eq_ignore_ascii_case("infinity") {
             return Some(Self::Infinite);
+        }
+        if let Some(digits) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+            return hexadecimal(digits, negative);
         }
         let (mantissa, power) = match digits.find(['e', 'E']) {
             Some(at) => (digits.get(..at)?, digits.get(at + 1..)?.parse::<i64>().ok()?),
@@ -115,6 +118,26 @@ impl Decimal {
     }
 }
 
+/// A number in hexadecimal digits, with a power of two after a `p`.
+fn hexadecimal(digits: &str, negative: bool) -> Option<Decimal> {
+    let (mantissa, power) = match digits.find(['p', 'P']) {
+        Some(at) => (digits.get(..at)?, digits.get(at + 1..)?.parse::<i64>().ok()?),
+        None => (digits, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = [whole, fraction].concat();
+    if all.is_empty() || !all.bytes().all(|byte| byte.is_ascii_hexdigit()) || power.abs() > 20_000 {
+        return None;
+    }
+    let number = BigUint::parse_bytes(all.as_bytes(), 16)?;
+    let sign = if negative { Sign::Minus } else { Sign::Plus };
+    let exponent = power - 4 * i64::try_from(fraction.len()).ok()?;
+    match rounded(BigInt::from_biguint(sign, number), exponent) {
+        Some(Decimal::Infinite) | None => None,
+        finite => finite,
+    }
+}
+
 /// The nearest number of 64 bits; none where it is too near to zero.
 fn rounded(mantissa: BigInt, exponent: i64) -> Option<Decimal> {
     let bits = mantissa.bits();
@@ -172,6 +195,8 @@ mod tests {
         assert_eq!(sum("18446744073709551616", "1"), "18446744073709551616");
         assert_eq!(sum("1e20", "1"), "100000000000000000000");
         assert_eq!(sum("-1.5", "0"), "-1.5");
+        assert_eq!(sum("0x10", "+1.5"), "17.5");
+        assert_eq!(sum("-0X1.8p1", "0"), "-3");
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub struct PartitionState {
     room_of_entry: usize,
     /// The earliest deadline that may be due next; `u64::MAX`: none is known.
     pub next_due_ms: u64,
+    /// No expiry entry is earlier. Walks begin here: what is before are the remains of entries that
+    /// went, and passing over those takes longer the more there are.
+    nothing_due_before_ms: u64,
 }
 
 /// Why an entry cannot be applied. The replica stops: it never skips.
@@ -89,8 +92,9 @@ impl PartitionState {
             direct: Changes::default(),
             room_of_entry: READ_BY_ENTRY,
             next_due_ms: u64::MAX,
+            nothing_due_before_ms: 0,
         };
-        loaded.next_due_ms = earliest_deadline(state, &loaded.descriptor)?;
+        loaded.next_due_ms = earliest_deadline(state, &loaded.descriptor, 0)?;
         Ok(loaded)
     }
 
@@ -227,7 +231,8 @@ impl PartitionState {
         let mut looked_at = 0;
         let mut more = false;
         for bucket in self.descriptor.buckets.iter() {
-            let due = keys::due_by(self.descriptor.table, bucket, self.progress.clock_ms);
+            let (table, clock_ms) = (self.descriptor.table, self.progress.clock_ms);
+            let due = keys::due_between(table, bucket, self.nothing_due_before_ms, clock_ms);
             let mut walk = state.iterate(&due, false)?;
             while let Some((entry, _)) = walk.current() {
                 if looked_at == limit {
@@ -241,6 +246,9 @@ impl PartitionState {
                 self.direct.delete(Bytes::copy_from_slice(entry));
                 walk.advance()?;
             }
+        }
+        if !more {
+            self.nothing_due_before_ms = self.progress.clock_ms;
         }
         Ok(ExpireAnswer { removed, more })
     }
@@ -277,11 +285,12 @@ impl PartitionState {
     }
 }
 
-/// The earliest deadline in a partition's expiry index, as it is written.
-pub fn earliest_deadline(state: &dyn StateView, descriptor: &Descriptor) -> StateResult<u64> {
+/// The earliest deadline in a partition's expiry index, as it is written. None may be before
+/// `from_ms`.
+pub fn earliest_deadline(state: &dyn StateView, descriptor: &Descriptor, from_ms: u64) -> StateResult<u64> {
     let mut earliest = u64::MAX;
     for bucket in descriptor.buckets.iter() {
-        let all = keys::due_by(descriptor.table, bucket, u64::MAX);
+        let all = keys::due_between(descriptor.table, bucket, from_ms, u64::MAX);
         let walk = state.iterate(&all, false)?;
         if let Some((deadline_ms, _)) = walk.current().and_then(|(entry, _)| keys::parse_expiry(entry)) {
             earliest = earliest.min(deadline_ms);

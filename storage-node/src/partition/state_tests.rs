@@ -222,7 +222,7 @@ fn a_key_ends_at_its_deadline_by_the_entries_clock() {
         // An ended key is absent to conditions, and its removal is a change.
         let answers = it.entry(1500, vec![command::Command::Expire(Expire { limit: 10 })]);
         assert_eq!(answers, [Answer::Expired(ExpireAnswer { removed: 1, more: false })]);
-        assert_eq!(earliest_deadline(&*it.engine, &it.partition.descriptor).unwrap(), u64::MAX);
+        assert_eq!(earliest_deadline(&*it.engine, &it.partition.descriptor, 0).unwrap(), u64::MAX);
     }
 }
 

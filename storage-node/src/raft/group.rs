@@ -378,10 +378,14 @@ impl Group {
         if !self.has_due() {
             return Ok(false);
         }
+        // What is due by then is gone once the entry is applied, unless it says that more is left.
+        let before_ms = self.applied.progress().clock_ms;
         self.applied.forget_next_due();
         let expired = self.propose(command::Command::Expire(Expire { limit: EXPIRE_AT_ONCE }), None).await;
         if let Some(descriptor) = self.applied.descriptor() {
-            let earliest = crate::partition::state::earliest_deadline(&*self.engine, &descriptor)?;
+            let gone = matches!(&expired, Ok(Answer::Expired(answer)) if !answer.more);
+            let from_ms = if gone { before_ms } else { 0 };
+            let earliest = crate::partition::state::earliest_deadline(&*self.engine, &descriptor, from_ms)?;
             self.applied.note_due(earliest);
         }
         match expired? {

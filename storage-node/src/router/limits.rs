@@ -87,7 +87,7 @@ impl Limits {
     fn check_batch(&self, batch: &BatchRequest) -> Result<(), Failure> {
         check_client(batch.retry.as_ref())?;
         self.check_size(batch.operations.len(), batch.encoded_len())?;
-        self.check_list(&batch.operations, None)?;
+        self.check_list(&batch.operations, (!batch.atomic).then_some(Inner::Transactions))?;
         if batch.atomic { one_slot_of(keys_of_all(&batch.operations)) } else { Ok(()) }
     }
 
@@ -128,8 +128,9 @@ impl Limits {
         for (at, operation) in operations.iter().enumerate() {
             match &operation.operation {
                 None => return Err(failure::invalid(format!("operation {at} is none that this node knows"))),
-                Some(Kind::Txn(txn)) if may_hold == Some(Inner::Transactions) => {
+                Some(kind @ Kind::Txn(txn)) if may_hold == Some(Inner::Transactions) => {
                     self.check_parts(txn, None)?;
+                    one_slot(kind)?;
                 }
                 Some(Kind::Batch(_) | Kind::Txn(_)) => {
                     return Err(failure::invalid("a batch or transaction cannot hold another so"));

@@ -226,6 +226,7 @@ fn with_retry(mut kind: Kind, retry: Option<&proto::v1::Retry>, place: usize) ->
         Kind::Delete(delete) => &mut delete.retry,
         Kind::Modify(modify) => &mut modify.retry,
         Kind::Copy(copy) => &mut copy.retry,
+        Kind::Txn(txn) => &mut txn.retry,
         _ => return kind,
     };
     if of_kind.is_none() {

@@ -90,7 +90,12 @@ pub fn expiry(table: TableId, bucket: Bucket, deadline_ms: u64, key: &[u8]) -> B
 
 /// A bucket's expiry index, up to and with a deadline.
 pub fn due_by(table: TableId, bucket: Bucket, deadline_ms: u64) -> KeyRange {
-    let start = head(table.0, bucket.0, EXPIRY, 0).freeze();
+    due_between(table, bucket, 0, deadline_ms)
+}
+
+/// A bucket's expiry index between two deadlines, both included.
+pub fn due_between(table: TableId, bucket: Bucket, from_ms: u64, deadline_ms: u64) -> KeyRange {
+    let start = expiry(table, bucket, from_ms, b"");
     let end = match deadline_ms.checked_add(1) {
         Some(after) => expiry(table, bucket, after, b""),
         None => head(table.0, bucket.0, EXPIRY + 1, 0).freeze(),

@@ -19,6 +19,8 @@ pub enum Reply {
     Status(&'static str),
     /// An error; its first word is its kind.
     Error(String),
+    /// An error that quotes bytes which may be no text.
+    RawError(Bytes),
     /// A whole number.
     Integer(i64),
     /// Bytes.
@@ -63,6 +65,10 @@ impl Reply {
             Self::Status(word) => line(out, b'+', word.as_bytes()),
             // Whatever it quotes, an error is one line.
             Self::Error(message) => line(out, b'-', message.replace(['\r', '\n'], " ").as_bytes()),
+            Self::RawError(message) => {
+                let plain = |byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+                line(out, b'-', &message.iter().map(plain).collect::<Vec<u8>>());
+            }
             Self::Integer(number) => {
                 out.put_u8(b':');
                 digits(out, *number);

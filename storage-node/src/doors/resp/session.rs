@@ -76,8 +76,18 @@ impl Session {
         let spec = words.first().and_then(|name| commands::find(name));
         self.note(spec);
         let reply = match spec {
+            // A browser that was made to send a request here would go on with its body.
+            None if words.first().is_some_and(|name| is(name, "POST") || is(name, "Host:")) => {
+                self.finish(out).await;
+                self.over = true;
+                return;
+            }
             None => self.refuse(commands::unknown(&words)),
-            Some(spec) if !spec.takes(words.len()) => self.refuse(spec.wrong_arity()),
+            Some(spec) if !spec.takes(words.len()) => self.refuse_arity(spec),
+            Some(spec) if commands::subcommand_error(spec, &words).is_some() => {
+                let refused = commands::subcommand_error(spec, &words).unwrap_or_else(commands::syntax_error);
+                self.refuse(refused)
+            }
             Some(spec) if self.queue.is_some() && !is_of_transactions(spec) => self.enqueue(spec, words),
             Some(spec) => match spec.does {
                 Does::Keys(parse) => match parse(&words).and_then(|plan| self.allowed(plan)) {
@@ -132,6 +142,21 @@ impl Session {
         let mut now = self.listed.client.now.lock();
         now.used = clock::now();
         now.command = spec.map_or("unknown", |spec| spec.name);
+    }
+
+    /// An EXEC that is refused ends its transaction, as in Redis.
+    fn refuse_arity(&mut self, spec: &Spec) -> Reply {
+        let refused = spec.wrong_arity();
+        match (spec.does, &refused) {
+            (Does::Connection(Verb::Exec), Reply::Error(message)) => {
+                self.queue = None;
+                self.listed.client.now.lock().queued = None;
+                self.forget_watched();
+                let why = message.trim_start_matches("ERR ");
+                Reply::Error(format!("EXECABORT Transaction discarded because of: {why}"))
+            }
+            _ => self.refuse(refused),
+        }
     }
 
     fn refuse(&mut self, reply: Reply) -> Reply {
@@ -449,6 +474,7 @@ fn may_be_queued(verb: Verb) -> bool {
             | Verb::Echo
             | Verb::Time
             | Verb::Role
+            | Verb::Client
             | Verb::Command
             | Verb::Config
             | Verb::Info

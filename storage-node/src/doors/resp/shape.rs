@@ -53,6 +53,17 @@ pub enum Shape {
     Usage,
     /// How the value is stored, in Redis' words.
     Encoding,
+    /// Nothing where there is no such key, else the error for a time of GETEX.
+    NullOr(BadTime),
+}
+
+/// What is wrong with a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadTime {
+    /// It is no whole number.
+    NoInteger,
+    /// It does not lie ahead, or too far.
+    Invalid,
 }
 
 const NO_SUCH_KEY: &str = "no such key";
@@ -104,6 +115,9 @@ impl Shape {
                 Outcome::Copy(copied) => Reply::Integer(copied.applied.into()),
                 _ => another(),
             },
+            Self::NullOr(_) if !is_done(&outcome) => Reply::Null,
+            Self::NullOr(BadTime::NoInteger) => Reply::err("value is not an integer or out of range"),
+            Self::NullOr(BadTime::Invalid) => Reply::err("invalid expire time in 'getex' command"),
             Self::Type if is_done(&outcome) => Reply::Status("string"),
             Self::Type => Reply::Status("none"),
             _ => self.of_item(item(outcome)),

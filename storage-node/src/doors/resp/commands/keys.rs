@@ -80,8 +80,8 @@ fn ends(words: &[Bytes], unit: Unit, command: &str) -> Parsed {
             b"GT" => &mut gt,
             b"LT" => &mut lt,
             _ => {
-                let option = String::from_utf8_lossy(option);
-                return Err(Reply::err(format!("Unsupported option {option}")));
+                let option = option.strip_suffix(b"\r\n").unwrap_or(option);
+                return Err(Reply::RawError([b"ERR Unsupported option ", option].concat().into()));
             }
         };
         *flag = true;

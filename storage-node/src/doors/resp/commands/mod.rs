@@ -129,10 +129,7 @@ pub fn find(name: &[u8]) -> Option<&'static Spec> {
 impl Spec {
     /// Whether so many words are as many as it takes.
     pub fn takes(&self, words: usize) -> bool {
-        match usize::try_from(self.arity) {
-            Ok(exactly) => words == exactly,
-            Err(_) => words >= self.arity.unsigned_abs() as usize,
-        }
+        fits(self.arity, words)
     }
 
     /// The keys among its words.
@@ -155,6 +152,62 @@ impl Spec {
     pub fn wrong_arity(&self) -> Reply {
         Reply::err(format!("wrong number of arguments for '{}' command", self.name))
     }
+}
+
+fn fits(arity: i32, words: usize) -> bool {
+    match usize::try_from(arity) {
+        Ok(exactly) => words == exactly,
+        Err(_) => words >= arity.unsigned_abs() as usize,
+    }
+}
+
+/// The parts of commands that have some, with the number of their words as in [`Spec::arity`].
+const SUBCOMMANDS: &[(&str, &[(&str, i32)])] = &[
+    (
+        "client",
+        &[
+            ("getname", 2),
+            ("id", 2),
+            ("info", 2),
+            ("kill", -3),
+            ("list", -2),
+            ("no-evict", 3),
+            ("no-touch", 3),
+            ("reply", 3),
+            ("setinfo", 4),
+            ("setname", 3),
+        ],
+    ),
+    (
+        "cluster",
+        &[
+            ("countkeysinslot", 3),
+            ("info", 2),
+            ("keyslot", 3),
+            ("myid", 2),
+            ("nodes", 2),
+            ("shards", 2),
+            ("slots", 2),
+        ],
+    ),
+    ("command", &[("count", 2), ("docs", -2), ("getkeys", -3), ("info", -2), ("list", -2)]),
+    ("config", &[("get", -3), ("resetstat", 2), ("rewrite", 2), ("set", -4)]),
+    ("memory", &[("usage", -3)]),
+    ("object", &[("encoding", 3), ("freq", 3), ("idletime", 3), ("refcount", 3)]),
+];
+
+/// The error for a part of a command that there is none of, or that has another number of words.
+pub fn subcommand_error(spec: &Spec, words: &[Bytes]) -> Option<Reply> {
+    let (_, parts) = SUBCOMMANDS.iter().find(|(name, _)| *name == spec.name)?;
+    let asked = words.get(1)?;
+    let Some((name, arity)) = parts.iter().find(|(name, _)| asked.eq_ignore_ascii_case(name.as_bytes()))
+    else {
+        let asked: String = String::from_utf8_lossy(asked).chars().take(128).collect();
+        let command = spec.name.to_uppercase();
+        return Some(Reply::err(format!("unknown subcommand '{asked}'. Try {command} HELP.")));
+    };
+    (!fits(*arity, words.len()))
+        .then(|| Reply::err(format!("wrong number of arguments for '{}|{name}' command", spec.name)))
 }
 
 /// The error for a command that there is none of.

@@ -12,7 +12,7 @@ use proto::v1::{
 use super::options::{self, Unit};
 use super::{Parsed, Plan, integer, syntax_error};
 use crate::doors::resp::reply::Reply;
-use crate::doors::resp::shape::Shape;
+use crate::doors::resp::shape::{BadTime, Shape};
 use crate::partition::decimal::Decimal;
 
 fn word(words: &[Bytes], at: usize) -> Bytes {
@@ -36,12 +36,16 @@ fn put(key: Bytes, value: Bytes, condition: Option<Is>, ttl_ms: u64) -> Kind {
     Kind::Put(PutRequest { key, value, condition, ttl_ms, ..PutRequest::default() })
 }
 
+/// A time with its unit; without one: as long as before, or for ever.
+type GivenTime = (Option<Unit>, Bytes);
+
 pub(super) fn get(words: &[Bytes]) -> Parsed {
     Ok(Plan::one(read(word(words, 1)), Shape::Value))
 }
 
 pub(super) fn set(words: &[Bytes]) -> Parsed {
-    let (mut condition, mut lifetime, mut before) = (None, None, false);
+    let (mut condition, mut before) = (None, false);
+    let mut lifetime: Option<GivenTime> = None;
     let mut options = words.iter().skip(3);
     while let Some(option) = options.next() {
         if is(option, "NX") && condition.is_none() {
@@ -50,9 +54,9 @@ pub(super) fn set(words: &[Bytes]) -> Parsed {
             condition = Some(Is::Exists(true));
         } else if is(option, "GET") {
             before = true;
-        } else if is(option, "KEEPTTL") && lifetime.is_none() {
+        } else if is(option, "KEEPTTL") && lifetime.as_ref().is_none_or(|(unit, _)| unit.is_none()) {
             lifetime = Some((None, Bytes::new()));
-        } else if let Some(unit) = Unit::of_option(option).filter(|_| lifetime.is_none()) {
+        } else if let Some(unit) = time_option(option, lifetime.as_ref()) {
             lifetime = Some((Some(unit), options.next().cloned().ok_or_else(syntax_error)?));
         } else {
             // Redis lets the same condition be given twice.
@@ -62,10 +66,7 @@ pub(super) fn set(words: &[Bytes]) -> Parsed {
                 _ => false,
             };
             if !again {
-                let keep_again = is(option, "KEEPTTL") && matches!(lifetime, Some((None, _)));
-                if !keep_again {
-                    return Err(syntax_error());
-                }
+                return Err(syntax_error());
             }
         }
     }
@@ -88,6 +89,12 @@ pub(super) fn set(words: &[Bytes]) -> Parsed {
     let replace = Replace { value, condition, lifetime, ..Replace::default() };
     let shape = if before { Shape::Before } else { Shape::OkOrNull };
     Ok(Plan::one(modify(key, Change::Replace(replace), before), shape))
+}
+
+/// The unit of an option that gives a time. The same option may come again, and then the last
+/// counts; another may not.
+fn time_option(option: &Bytes, before: Option<&GivenTime>) -> Option<Unit> {
+    Unit::of_option(option).filter(|unit| before.is_none_or(|(other, _)| *other == Some(*unit)))
 }
 
 pub(super) fn setnx(words: &[Bytes]) -> Parsed {
@@ -125,15 +132,13 @@ pub(super) fn getdel(words: &[Bytes]) -> Parsed {
 }
 
 pub(super) fn getex(words: &[Bytes]) -> Parsed {
-    let mut lifetime = None;
+    let mut lifetime: Option<GivenTime> = None;
     let mut options = words.iter().skip(2);
     while let Some(option) = options.next() {
-        if lifetime.is_some() {
-            return Err(syntax_error());
-        }
-        lifetime = if is(option, "PERSIST") {
+        let forever = lifetime.as_ref().is_none_or(|(unit, _)| unit.is_none());
+        lifetime = if is(option, "PERSIST") && forever {
             Some((None, Bytes::new()))
-        } else if let Some(unit) = Unit::of_option(option) {
+        } else if let Some(unit) = time_option(option, lifetime.as_ref()) {
             Some((Some(unit), options.next().cloned().ok_or_else(syntax_error)?))
         } else {
             return Err(syntax_error());
@@ -142,7 +147,15 @@ pub(super) fn getex(words: &[Bytes]) -> Parsed {
     let lifetime = match lifetime {
         None => return get(words),
         Some((None, _)) => Lifetime { lasts: Some(Lasts::Forever(true)) },
-        Some((Some(unit), time)) => options::ahead(unit, &time, "getex")?,
+        Some((Some(unit), time)) => match options::ahead(unit, &time, "getex") {
+            Ok(lifetime) => lifetime,
+            // Where there is no such key, Redis does not look at the time.
+            Err(Reply::Error(message)) => {
+                let bad = if message.contains("expire time") { BadTime::Invalid } else { BadTime::NoInteger };
+                return Ok(Plan::one(super::keys::exists_one(word(words, 1)), Shape::NullOr(bad)));
+            }
+            Err(other) => return Err(other),
+        },
     };
     let renew = Renew { lifetime: Some(lifetime), ..Renew::default() };
     Ok(Plan::one(modify(word(words, 1), Change::Renew(renew), true), Shape::Before))
