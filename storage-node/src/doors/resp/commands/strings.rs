@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proto::v1::condition::Is;
 use proto::v1::lifetime::Lasts;
 use proto::v1::modify_request::Change;
+use proto::v1::renew::Only;
 use proto::v1::{
     Compare, Condition, GetRequest, Lifetime, ModifyRequest, Operation, Overwrite, PutRequest, Renew,
     Replace, TxnRequest, compare::That, operation::Operation as Kind,
@@ -157,7 +158,12 @@ pub(super) fn getex(words: &[Bytes]) -> Parsed {
             Err(other) => return Err(other),
         },
     };
-    let renew = Renew { lifetime: Some(lifetime), ..Renew::default() };
+    // What has no end already is not changed by taking the end away, so no WATCH sees it.
+    let only = match lifetime.lasts {
+        Some(Lasts::Forever(_)) => Only::WithEnd,
+        _ => Only::Always,
+    };
+    let renew = Renew { lifetime: Some(lifetime), only: only.into() };
     Ok(Plan::one(modify(word(words, 1), Change::Renew(renew), true), Shape::Before))
 }
 
