@@ -1,6 +1,7 @@
 //! A real redis-server: what ours is compared with, and what every test of a client is tried
 //! on first.
 
+use std::iter;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ const NODES: usize = 3;
 pub struct RedisServer {
     process: Process,
     address: SocketAddr,
+    cluster_port: u16,
     _folder: TempDir,
 }
 
@@ -35,18 +37,20 @@ impl RedisServer {
     /// Starts one that takes values as large as ours, with more arguments.
     pub async fn start(more: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("trilith-redis-").tempdir()?;
-        // The cluster's own port is ten thousand above, and still a port.
         let port = network::free_port()?;
+        // Ten thousand above, where Redis would take it, an outgoing connection may have it.
+        let cluster_port = network::free_port()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let place = folder.path().display().to_string();
-        let mut command = ["redis-server", "--bind", "127.0.0.1", "--port"].map(str::to_owned).to_vec();
-        command.push(port.to_string());
+        let [said_port, said_cluster_port] = [port, cluster_port].map(|port| port.to_string());
+        let listening = ["--bind", "127.0.0.1", "--port", &said_port, "--cluster-port", &said_cluster_port];
         let settings = ["--save", "", "--appendonly", "no", "--proto-max-bulk-len", "8mb", "--dir", &place];
-        command.extend(settings.into_iter().chain(more.iter().copied()).map(str::to_owned));
+        let words = listening.iter().chain(&settings).chain(more).copied();
+        let command: Vec<_> = iter::once("redis-server").chain(words).map(str::to_owned).collect();
         let log = folder.path().join("log");
         let process = Process::start("redis-server", &command, &log)
             .context("a real Redis is compared with: `make test-prerequisites` installs it")?;
-        let mut server = Self { process, address, _folder: folder };
+        let mut server = Self { process, address, cluster_port, _folder: folder };
         until("redis-server answers", STARTS_WITHIN, async || {
             // One that has ended is waited for in vain, and says why in its log.
             let said = || server.process.log_tail();
@@ -79,7 +83,7 @@ impl RedisCluster {
             servers.push(RedisServer::start(&["--cluster-enabled", "yes"]).await?);
         }
         let mut line = ["--cluster", "create"].map(str::to_owned).to_vec();
-        line.extend(servers.iter().map(|server| server.address().to_string()));
+        line.extend(servers.iter().map(|server| format!("{}@{}", server.address, server.cluster_port)));
         line.extend(["--cluster-replicas", "0", "--cluster-yes"].map(str::to_owned));
         let line: Vec<_> = line.iter().map(String::as_str).collect();
         super::programs::run("redis-cli", &line, b"").await?.output()?;
