@@ -46,6 +46,7 @@ test: binaries ## Run every test that takes this machine only
 
 .PHONY: e2e-processes
 e2e-processes: binaries ## Run the scenarios with real nodes as processes on this machine
+	@scripts/prerequisites.sh tests
 	@cargo test --locked --workspace --test '*' -- --test-threads=$(PROCESS_TEST_THREADS)
 
 # On Kubernetes they take 25 minutes at most on two cores, once everything is built.

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Sees that this machine can build Trilith, and installs what is missing where it may.
 #
+#   scripts/prerequisites.sh           for building
+#   scripts/prerequisites.sh tests     also the programs that scenarios use as people do
+#
 # RocksDB is C++, and its Rust bindings are generated with libclang: beside Rust that takes
 # a C++ compiler, clang with its headers, and libclang. Everything else comes with cargo.
 set -euo pipefail
@@ -41,6 +44,13 @@ missing=()
 command -v cc >/dev/null && command -v c++ >/dev/null || missing+=(g++)
 command -v clang >/dev/null || missing+=(clang)
 has_libclang || missing+=(libclang-dev)
+what="what building RocksDB takes"
+if [ "${1:-}" = tests ]; then
+    command -v nc >/dev/null || missing+=(netcat-openbsd)
+    # Where nginx has its modules apart, balancing plain streams is one of them.
+    command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light libnginx-mod-stream)
+    what="what building RocksDB and the scenarios take"
+fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null; then
@@ -54,5 +64,5 @@ elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
 else
     fail "Missing: ${missing[*]}. Type this, and come again:" "" "    sudo sh -c '$install'"
 fi
-echo "Installing ${missing[*]}, which building RocksDB takes."
+echo "Installing ${missing[*]}: $what."
 "${root[@]}" DEBIAN_FRONTEND=noninteractive sh -c "$install" </dev/null

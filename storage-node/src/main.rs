@@ -9,12 +9,15 @@ use anyhow::Context;
 use proto::v1::Addresses;
 use proto::v1::admin_server::AdminServer;
 use proto::v1::kv_server::KvServer;
-use storage_node::config::{CommandLine, NodeConfig, Start, ThisMachine};
+use storage_node::config::{Address, CommandLine, DoorAddress, NodeConfig, Reached, Start, ThisMachine};
+use storage_node::doors::connections::{Connections, Listener};
 use storage_node::doors::grpc::{AdminDoor, KvDoor, MESSAGE_BYTES, PeerDoor};
-use storage_node::doors::http;
+use storage_node::doors::text::conversation::Rules;
+use storage_node::doors::{Operations, http, text};
 use storage_node::node::Node;
 use storage_node::observability::logging;
 use storage_node::raft::network::connect;
+use storage_node::router::context::Door;
 use storage_node::seams::{clock, threads};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,11 +63,13 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let grpc = bind(config.listen.grpc, "gRPC", "--listen-grpc").await?;
     let peer = bind(config.listen.peer, "peer", "--listen-peer").await?;
     let http = bind(config.listen.http, "HTTP", "--listen-http").await?;
+    let text = bind_door(config.listen.text, "text", "--listen-text").await?;
     let advertised = &config.advertise;
     let addresses = Addresses {
         grpc: advertised.grpc.bound_to(grpc.local_addr()?).to_string(),
         peer: advertised.peer.bound_to(peer.local_addr()?).to_string(),
         http: advertised.http.bound_to(http.local_addr()?).to_string(),
+        text: advertised_text(advertised, text.as_ref())?,
         ..Addresses::default()
     };
     tracing::info!(
@@ -72,9 +77,13 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         grpc = addresses.grpc,
         peer = addresses.peer,
         http = addresses.http,
+        text = addresses.text,
         "starting"
     );
     let ends_with_parent = config.exit_with_parent;
+    // Of all the plain doors together.
+    let connections = Connections::new(config.doors.max_connections, config.doors.max_connection_bytes);
+    let text_rules = Rules::of(&config);
 
     let node = Node::start(config, addresses, began).await.context("cannot start")?;
     let stop = CancellationToken::new();
@@ -100,7 +109,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         .add_service(connect::service(PeerDoor::new(Arc::clone(&node))))
         .serve_with_incoming_shutdown(incoming(peer), stop.clone().cancelled_owned());
     let shown = http::router(Arc::clone(&node) as Arc<dyn http::Health>, Arc::clone(&node.metrics));
-    let doors = [
+    let mut doors = vec![
         tokio::spawn(async move { public.await.map_err(anyhow::Error::from) }),
         tokio::spawn(async move { peers.await.map_err(anyhow::Error::from) }),
         tokio::spawn({
@@ -108,6 +117,14 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
             async move { http::serve(http, shown, stop).await.map_err(anyhow::Error::from) }
         }),
     ];
+    if let Some(listener) = text {
+        let operations = Operations::new(Arc::clone(&node), Door::Text);
+        let door = text::serve(Listener::Tcp(listener), operations, connections, text_rules, stop.clone());
+        doors.push(tokio::spawn(async move {
+            door.await;
+            Ok(())
+        }));
+    }
 
     let removed = asked_to_end(&node, ends_with_parent).await?;
     reporter.set_not_serving::<KvServer<KvDoor>>().await;
@@ -127,6 +144,24 @@ async fn bind(address: SocketAddr, door: &str, flag: &str) -> anyhow::Result<Tcp
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} for the {door} door: is another node running there? choose another port with {flag} or --port-offset")
     })
+}
+
+/// The same for a door that may stay closed.
+async fn bind_door(address: DoorAddress, door: &str, flag: &str) -> anyhow::Result<Option<TcpListener>> {
+    match address {
+        DoorAddress::Off => Ok(None),
+        DoorAddress::At(address) => bind(address, door, flag).await.map(Some),
+    }
+}
+
+/// Where others reach the text door; empty where it is closed. It has no setting of its own:
+/// where it listens on every address, the name of the gRPC door leads to it as well.
+fn advertised_text(advertised: &Reached, text: Option<&TcpListener>) -> anyhow::Result<String> {
+    let Some(listening) = text.map(TcpListener::local_addr).transpose()? else { return Ok(String::new()) };
+    if !listening.ip().is_unspecified() {
+        return Ok(listening.to_string());
+    }
+    Ok(Address::new(advertised.grpc.host(), listening.port())?.to_string())
 }
 
 fn incoming(listener: TcpListener) -> TcpIncoming {

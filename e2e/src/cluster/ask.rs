@@ -1,6 +1,7 @@
 //! What a scenario asks of a cluster: through the client as applications do, or at the door
 //! of one node alone.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -43,6 +44,16 @@ impl Cluster {
     /// Where other nodes reach a node.
     pub fn peer_endpoint(&self, node: usize) -> anyhow::Result<String> {
         Ok(self.node(node)?.place.peer.to_string())
+    }
+
+    /// Where lines of text are understood by a node.
+    pub fn text_address(&self, node: usize) -> anyhow::Result<SocketAddr> {
+        Ok(self.node(node)?.place.text)
+    }
+
+    /// What a running node takes of this machine's memory.
+    pub fn memory_of(&self, node: usize) -> anyhow::Result<u64> {
+        self.node(node)?.process.as_ref().context("it does not run")?.memory_bytes()
     }
 
     /// The endpoints of all nodes, as the command line takes them.

@@ -244,10 +244,10 @@ fn each_its_own(listen: &Listen) -> Result<(), ConfigError> {
     ];
     for (at, (name, address)) in all.iter().enumerate() {
         let same = |other: &&(&'static str, Option<SocketAddr>)| other.1.is_some() && other.1 == *address;
-        if let Some((other, Some(address))) = all.iter().take(at).find(same) {
-            if address.port() != 0 {
-                return Err(invalid(name, format!("{address} is where {other} is already")));
-            }
+        if let Some((other, Some(address))) = all.iter().take(at).find(same)
+            && address.port() != 0
+        {
+            return Err(invalid(name, format!("{address} is where {other} is already")));
         }
     }
     Ok(())

@@ -5,5 +5,6 @@ pub mod connections;
 pub mod grpc;
 pub mod http;
 pub mod operations;
+pub mod text;
 
 pub use operations::Operations;

@@ -63,6 +63,7 @@ pub fn entry(number: u8, zone: &str) -> NodeEntry {
             grpc: format!("10.0.0.{number}:7400"),
             peer: format!("10.0.0.{number}:7401"),
             http: format!("10.0.0.{number}:7402"),
+            ..Addresses::default()
         }),
         zone: zone.to_owned(),
         supports_version: 1,

@@ -102,6 +102,7 @@ fn map_of_node_one() -> FollowedMap {
             grpc: "127.0.0.1:1".to_owned(),
             peer: "127.0.0.1:2".to_owned(),
             http: "127.0.0.1:3".to_owned(),
+            ..Addresses::default()
         }),
         supports_version: 1,
         ..NodeEntry::default()
