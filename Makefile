@@ -83,6 +83,10 @@ verify: prerequisites ## Check format, lints, dependencies, generated files and 
 	@scripts/chart.sh
 	@cargo clippy --locked --workspace --all-targets -- --deny warnings
 
+.PHONY: fuzz
+fuzz: prerequisites ## Feed the parsers with what nobody would write; such as: make fuzz ARGS=300
+	@scripts/fuzz.sh $(ARGS)
+
 .PHONY: fix
 fix: prerequisites ## Format, and carry out what clippy proposes
 	@cargo fmt --all

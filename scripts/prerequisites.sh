@@ -59,6 +59,8 @@ if [ "$for_what" = tests ]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     command -v javac >/dev/null || missing+=(default-jdk-headless)
     command -v mvn >/dev/null || missing+=(maven)
+    # Where nginx has its modules apart, balancing plain streams is one of them.
+    command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light libnginx-mod-stream)
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -1,9 +1,11 @@
 //! The flags that every verb understands, and the verbs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use client::{Client, Options, Table};
+use tokio::sync::OnceCell;
 
 use crate::duration::parse_duration;
 use crate::output::Format;
@@ -55,6 +57,17 @@ pub struct Global {
     /// How long to try, for example 500ms or 1m.
     #[arg(long, global = true, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub timeout: Duration,
+    /// A connection that several verbs share.
+    #[arg(skip)]
+    pub session: Option<Arc<Session>>,
+}
+
+/// A connection that outlives a verb, made when it is first used.
+#[derive(Debug)]
+pub struct Session {
+    endpoint: Vec<String>,
+    timeout: Duration,
+    client: OnceCell<Client>,
 }
 
 /// What to do.
@@ -89,6 +102,8 @@ pub enum Verb {
     Ping(verbs::ping::Ping),
     /// Print a completion script for a shell.
     Completions(verbs::completions::Completions),
+    /// Type commands at a prompt, or run a script of them.
+    Shell(verbs::shell::Shell),
     /// Print the version.
     Version(verbs::version::Version),
 }
@@ -96,17 +111,26 @@ pub enum Verb {
 impl Global {
     /// A client of the cluster that is asked for.
     pub async fn connect(&self) -> Result<Client, client::Error> {
-        Client::connect(self.endpoint.clone(), self.options(false)).await
+        match self.shared() {
+            Some(session) => session.client().await,
+            None => Client::connect(self.endpoint.clone(), self.options(false)).await,
+        }
     }
 
     /// A client that also follows the map, for a verb that makes many calls.
     pub async fn connect_and_follow(&self) -> Result<Client, client::Error> {
-        Client::connect(self.endpoint.clone(), self.options(true)).await
+        match self.shared() {
+            Some(session) => session.client().await,
+            None => Client::connect(self.endpoint.clone(), self.options(true)).await,
+        }
     }
 
     /// A client that connects when it is used.
     pub fn connect_lazy(&self) -> Result<Client, client::Error> {
-        Client::connect_lazy(self.endpoint.clone(), self.options(false))
+        match self.shared().and_then(|session| session.client.get()) {
+            Some(client) => Ok(client.clone()),
+            None => Client::connect_lazy(self.endpoint.clone(), self.options(false)),
+        }
     }
 
     /// The table that is asked for.
@@ -114,8 +138,29 @@ impl Global {
         Ok(self.connect().await?.table(&self.table))
     }
 
+    /// The session, where it is with the cluster that is asked for.
+    fn shared(&self) -> Option<&Session> {
+        let same = |session: &&Session| session.endpoint == self.endpoint && session.timeout == self.timeout;
+        self.session.as_deref().filter(same)
+    }
+
     fn options(&self, follow_map: bool) -> Options {
         Options { deadline: self.timeout, follow_map, ..Options::default() }
+    }
+}
+
+impl Session {
+    /// For what these flags say.
+    pub fn new(global: &Global) -> Arc<Self> {
+        let (endpoint, timeout) = (global.endpoint.clone(), global.timeout);
+        Arc::new(Self { endpoint, timeout, client: OnceCell::new() })
+    }
+
+    /// The client. When no node can be reached, the next call tries again.
+    async fn client(&self) -> Result<Client, client::Error> {
+        let options = Options { deadline: self.timeout, ..Options::default() };
+        let client = self.client.get_or_try_init(|| Client::connect(self.endpoint.clone(), options)).await?;
+        Ok(client.clone())
     }
 }
 
@@ -178,6 +223,8 @@ mod tests {
             "rebalance --apply",
             "ping",
             "completions bash",
+            "shell",
+            "shell --keep-going",
             "version",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));

@@ -36,9 +36,31 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Reports how a verb ended.
-pub fn report(ended: anyhow::Result<Exit>, format: Format) -> ExitCode {
-    let exit = match &ended {
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// The graver of two: an outcome that is not known, then a failure, wrong usage, what was
+    /// not found.
+    #[must_use]
+    pub fn graver(self, other: Self) -> Self {
+        let gravity = |exit: Self| match exit {
+            Self::Done => 0,
+            Self::NotMet => 1,
+            Self::Usage => 2,
+            Self::Failed => 3,
+            Self::Unknown => 4,
+        };
+        if gravity(other) > gravity(self) { other } else { self }
+    }
+}
+
+/// Says why a verb failed, if it did, and gives its status.
+pub fn report(ended: &anyhow::Result<Exit>, format: Format) -> Exit {
+    match ended {
         Ok(exit) => *exit,
         // The reader of a pipe went away: it has what it wanted.
         Err(error) if is_broken_pipe(error) => Exit::Done,
@@ -61,8 +83,7 @@ pub fn report(ended: anyhow::Result<Exit>, format: Format) -> ExitCode {
             }
             exit
         }
-    };
-    ExitCode::from(exit as u8)
+    }
 }
 
 /// The status that an error ends with.

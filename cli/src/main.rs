@@ -24,5 +24,5 @@ mod verbs;
 async fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let format = arguments.global.output;
-    exit::report(verbs::run(arguments).await, format)
+    exit::report(&verbs::run(arguments).await, format).into()
 }

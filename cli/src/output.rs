@@ -2,6 +2,8 @@
 
 use std::io::{self, BufWriter, Stdout, Write as _};
 
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
 use serde_json::Value;
 
@@ -18,13 +20,16 @@ pub enum Format {
 #[derive(Debug)]
 pub struct Output {
     format: Format,
+    /// Whether what reads the output shows colours.
+    coloured: bool,
     stdout: BufWriter<Stdout>,
 }
 
 impl Output {
     /// Standard output.
     pub fn new(format: Format) -> Self {
-        Self { format, stdout: BufWriter::new(io::stdout()) }
+        let coloured = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+        Self { format, coloured, stdout: BufWriter::new(io::stdout()) }
     }
 
     /// Whether JSON is wanted.
@@ -32,10 +37,12 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// Prints the one or the other.
+    /// Prints the one or the other. The text may be coloured, which is taken out where nobody
+    /// would see it. What a user stored is never printed this way: it stays as it is.
     pub fn show(&mut self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> io::Result<()> {
         match self.format {
-            Format::Text => self.line(text()),
+            Format::Text if self.coloured => self.line(text()),
+            Format::Text => self.line(strip_str(&text()).to_string()),
             Format::Json => self.json(&json()),
         }
     }

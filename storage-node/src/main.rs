@@ -11,11 +11,12 @@ use anyhow::Context;
 use proto::v1::Addresses;
 use proto::v1::admin_server::AdminServer;
 use proto::v1::kv_server::KvServer;
-use storage_node::config::{CommandLine, DoorAddress, NodeConfig, Start, ThisMachine};
+use storage_node::config::{Address, CommandLine, DoorAddress, NodeConfig, Reached, Start, ThisMachine};
 use storage_node::doors::connections::{Connections, Listener};
 use storage_node::doors::grpc::{AdminDoor, KvDoor, MESSAGE_BYTES, PeerDoor};
 use storage_node::doors::resp::{self, RespDoor};
-use storage_node::doors::{Operations, http};
+use storage_node::doors::text::conversation::Rules;
+use storage_node::doors::{Operations, http, text};
 use storage_node::node::Node;
 use storage_node::observability::logging;
 use storage_node::raft::network::connect;
@@ -72,6 +73,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let shown = |listener: &Option<TcpListener>| {
         listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|at| at.to_string())
     };
+    let text = bind_door(config.listen.text, "text", "--listen-text").await?;
     let advertised = &config.advertise;
     let addresses = Addresses {
         grpc: advertised.grpc.bound_to(grpc.local_addr()?).to_string(),
@@ -82,16 +84,19 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
             (Some(address), Some(listener)) => address.bound_to(listener.local_addr()?).to_string(),
             _ => String::new(),
         },
-        text: String::new(),
+        text: advertised_text(advertised, text.as_ref())?,
     };
     tracing::info!(
         name = config.name,
         grpc = addresses.grpc,
         peer = addresses.peer,
         http = addresses.http,
+        text = addresses.text,
         "starting"
     );
     let ends_with_parent = config.exit_with_parent;
+    // Of all the plain doors together.
+    let text_rules = Rules::of(&config);
 
     let node = Node::start(config, addresses, began).await.context("cannot start")?;
     let stop = CancellationToken::new();
@@ -122,7 +127,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let connections = || Connections::new(limits.max_connections, limits.max_connection_bytes);
     let plain = connections();
     plain.register(node.metrics.registry(), &[("doors", "redis,text")]);
-    let shared = resp::Shared::new(plain);
+    let shared = resp::Shared::new(Arc::clone(&plain));
     // Of its own, so that probes are answered whoever else comes.
     let of_http = connections();
     of_http.register(node.metrics.registry(), &[("doors", "http")]);
@@ -151,6 +156,14 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
             Ok(())
         }));
     }
+    if let Some(listener) = text {
+        let operations = Operations::new(Arc::clone(&node), Door::Text);
+        let door = text::serve(Listener::Tcp(listener), operations, plain, text_rules, stop.clone());
+        doors.push(tokio::spawn(async move {
+            door.await;
+            Ok(())
+        }));
+    }
 
     let removed = asked_to_end(&node, ends_with_parent).await?;
     reporter.set_not_serving::<KvServer<KvDoor>>().await;
@@ -175,6 +188,7 @@ async fn bind(address: SocketAddr, door: &str, flag: &str) -> anyhow::Result<Tcp
     })
 }
 
+/// The same for a door that may stay closed.
 async fn bind_door(address: DoorAddress, door: &str, flag: &str) -> anyhow::Result<Option<TcpListener>> {
     match address {
         DoorAddress::Off => Ok(None),
@@ -198,6 +212,16 @@ fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
     let listener = UnixListener::bind(path).with_context(taken)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(taken)?;
     Ok(listener)
+}
+
+/// Where others reach the text door; empty where it is closed. It has no setting of its own:
+/// where it listens on every address, the name of the gRPC door leads to it as well.
+fn advertised_text(advertised: &Reached, text: Option<&TcpListener>) -> anyhow::Result<String> {
+    let Some(listening) = text.map(TcpListener::local_addr).transpose()? else { return Ok(String::new()) };
+    if !listening.ip().is_unspecified() {
+        return Ok(listening.to_string());
+    }
+    Ok(Address::new(advertised.grpc.host(), listening.port())?.to_string())
 }
 
 fn incoming(listener: TcpListener) -> TcpIncoming {

@@ -49,6 +49,11 @@ struct Tally {
 }
 
 impl Batch {
+    /// Whether it would read what a shell reads its commands from.
+    pub fn reads_standard_input(&self) -> bool {
+        self.file == Path::new("-")
+    }
+
     /// Does them.
     pub async fn run(self, global: &Global, out: &mut Output) -> anyhow::Result<Exit> {
         let mut input = open(&self.file).await?;

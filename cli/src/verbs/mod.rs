@@ -21,6 +21,7 @@ pub mod ping;
 pub mod put;
 pub mod rebalance;
 pub mod scan;
+pub mod shell;
 pub mod table;
 pub mod version;
 
@@ -42,6 +43,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Rebalance(rebalance) => rebalance.run(&global, &mut out).await,
         Verb::Ping(ping) => ping.run(&global, &mut out).await,
         Verb::Completions(completions) => completions.run(&mut out),
+        Verb::Shell(shell) => shell.run(&global).await,
         Verb::Version(_) => version::Version::run(&mut out),
     }?;
     out.flush()?;

@@ -67,6 +67,16 @@ impl Cluster {
         self.node(node)?.process.as_ref().context("it does not run")?.id()
     }
 
+    /// Where lines of text are understood by a node.
+    pub fn text_address(&self, node: usize) -> anyhow::Result<SocketAddr> {
+        Ok(self.node(node)?.place.text)
+    }
+
+    /// What a running node takes of this machine's memory.
+    pub fn memory_of(&self, node: usize) -> anyhow::Result<u64> {
+        self.node(node)?.process.as_ref().context("it does not run")?.memory_bytes()
+    }
+
     /// The endpoints of all nodes, as the command line takes them.
     pub fn endpoints(&self) -> String {
         let all: Vec<_> = self.nodes.iter().map(|node| node.place.grpc.to_string()).collect();

@@ -49,7 +49,7 @@ pub struct Settings {
     /// key's partition, and see the table `default` only.
     #[arg(long, env = "TRILITH_LISTEN_REDIS_CLUSTER", value_name = "IP:PORT|off", help_heading = "Network")]
     pub listen_redis_cluster: Option<DoorAddress>,
-    /// Where lines of text are to be understood (`PUT|key|value`). Nothing listens there yet.
+    /// Where lines of text are understood (`PUT|key|value`).
     #[arg(long, env = "TRILITH_LISTEN_TEXT", value_name = "IP:PORT|off", help_heading = "Network")]
     pub listen_text: Option<DoorAddress>,
     /// A Unix socket for Redis clients on this machine. Only this user may use it.

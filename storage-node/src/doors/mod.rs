@@ -6,5 +6,6 @@ pub mod grpc;
 pub mod http;
 pub mod operations;
 pub mod resp;
+pub mod text;
 
 pub use operations::Operations;

@@ -3,7 +3,7 @@
 use proto::v1::{NodeEntry, NodeState, NodeStatus, StatusResponse};
 use serde_json::{Value, json};
 
-use crate::columns::Columns;
+use crate::columns::{Columns, bad, good};
 use crate::duration::show_ms;
 use crate::json::id;
 use crate::quantity::show_bytes;
@@ -28,8 +28,8 @@ pub fn node_columns(nodes: &[NodeStatus]) -> Columns {
     for node in nodes {
         let (entry, load) = (node.entry.clone().unwrap_or_default(), node.load.unwrap_or_default());
         let heard =
-            if node.alive { "alive".to_owned() } else { format!("{} ago", show_ms(node.last_heard_ms_ago)) };
-        let full = if load.disk_nearly_full { " (nearly full)" } else { "" };
+            if node.alive { good("alive") } else { bad(&format!("{} ago", show_ms(node.last_heard_ms_ago))) };
+        let full = if load.disk_nearly_full { bad(" (nearly full)") } else { String::new() };
         columns.row([
             entry.name.clone(),
             state(&entry).to_owned(),
@@ -84,8 +84,8 @@ pub fn status_text(status: &StatusResponse) -> String {
     }
     let leader = name_of(&status.meta_leader, &status.nodes).unwrap_or_else(|| "none".to_owned());
     let trouble = match (status.partitions_without_leader, status.partitions_under_replicated) {
-        (0, 0) => "all healthy".to_owned(),
-        (headless, thin) => format!("{headless} without leader, {thin} with too few live replicas"),
+        (0, 0) => good("all healthy"),
+        (headless, thin) => bad(&format!("{headless} without leader, {thin} with too few live replicas")),
     };
     let mut lines = vec![
         format!("cluster     {}", id(&status.cluster)),
