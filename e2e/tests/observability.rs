@@ -29,7 +29,10 @@ async fn every_figure_that_is_shown_is_published() -> anyhow::Result<()> {
         let missing: Vec<_> = asked.difference(&published).collect();
         ensure!(missing.is_empty(), "{file} names what no node publishes: {missing:?}");
     }
-    scenario.say(&format!("{} figures are published, and all that are shown are among them", published.len()));
+    scenario.say(format_args!(
+        "{} figures are published, and all that are shown are among them",
+        published.len()
+    ));
     cluster.finish()
 }
 
