@@ -28,6 +28,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+/// An operation allocates dozens of times on each of three nodes, on any thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// For connections that do not end by themselves.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use placement::{ClusterId, NodeId, PartitionId};
+use prost::Message;
 use proto::v1::{ForwardAnswer, ForwardRequest, Result as OperationResult, result::Result as Outcome};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -121,10 +122,12 @@ struct Forwarding {
 impl Forwarded for Forwarding {
     async fn operate(&self, request: ForwardRequest) -> ForwardAnswer {
         if request.scan.is_some() {
-            return ForwardAnswer { scan: Some(self.router.scan_here(request).await), result: None };
+            let scan = Some(self.router.scan_here(request).await);
+            return ForwardAnswer { scan, ..ForwardAnswer::default() };
         }
         let outcome = self.router.operate_here(request).await.unwrap_or_else(Outcome::Failure);
-        ForwardAnswer { result: Some(OperationResult { result: Some(outcome) }), scan: None }
+        let result = OperationResult { result: Some(outcome) }.encode_to_vec().into();
+        ForwardAnswer { result, scan: None }
     }
 }
 

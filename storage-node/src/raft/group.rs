@@ -346,12 +346,7 @@ impl Group {
         self.sleep.touch();
         let mut confirmed = false;
         loop {
-            // A replica that began to lead only while it read may have read the past.
-            let led = self.leadership.serving_term();
-            let now_ms = self.leader_clock_ms();
-            let clock_ms = self.applied.progress().clock_ms;
-            let found = read(&*self.engine, clock_ms, now_ms)?;
-            let vouched = led.is_some() && led == self.lease_term();
+            let (found, vouched) = self.look(&mut read)?;
             if !confirmed && !vouched {
                 self.read_barrier().await?;
                 confirmed = true;
@@ -365,6 +360,31 @@ impl Group {
                 }
             }
         }
+    }
+
+    /// The same without waiting, where the lease vouches for what was read and nothing is due.
+    pub fn read_at_once<T>(
+        &self,
+        mut read: impl FnMut(&dyn StateEngine, u64, u64) -> StateResult<Ending<T>>,
+    ) -> Result<Option<T>, GroupError> {
+        self.sleep.touch();
+        Ok(match self.look(&mut read)? {
+            (Ending::Read(value), true) => Some(value),
+            _ => None,
+        })
+    }
+
+    /// Reads, and says whether the lease vouches for it.
+    fn look<T>(
+        &self,
+        read: &mut impl FnMut(&dyn StateEngine, u64, u64) -> StateResult<Ending<T>>,
+    ) -> StateResult<(Ending<T>, bool)> {
+        // A replica that began to lead only while it read may have read the past.
+        let led = self.leadership.serving_term();
+        let now_ms = self.leader_clock_ms();
+        let clock_ms = self.applied.progress().clock_ms;
+        let found = read(&*self.engine, clock_ms, now_ms)?;
+        Ok((found, led.is_some() && led == self.lease_term()))
     }
 
     /// Whether this replica leads and something is due.

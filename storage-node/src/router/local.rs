@@ -17,12 +17,13 @@ use super::admission::Admission;
 use super::failure;
 use super::operations::{is_write, too_late};
 use crate::partition::Answer;
+use crate::partition::descriptor::Descriptor;
 use crate::partition::operations::{READ_BY_ONE, key_of, keys_of, reads_too_much};
 use crate::partition::read::{read_key, scan_page};
 use crate::raft::{Ending, Group, GroupError};
 use crate::seams::threads;
 use crate::storage::item::StoredItem;
-use crate::storage::state::{StateEngine, StateError};
+use crate::storage::state::{StateEngine, StateError, StateResult};
 
 /// Why this node did not do it. Unless it failed, nothing was done.
 #[derive(Debug)]
@@ -131,19 +132,8 @@ async fn read_all(group: &Group, batch: &BatchRequest) -> Result<Outcome, LocalE
     if kinds().flat_map(keys_of).any(|key| descriptor.bucket_of(key).is_none()) {
         return Err(LocalError::WrongEpoch);
     }
-    let all = |engine: &dyn StateEngine, clock_ms: u64, now_ms: u64| {
-        let mut results = Vec::with_capacity(batch.operations.len());
-        let mut room = READ_BY_ONE;
-        for kind in kinds() {
-            let key = key_of(kind).map_or(&[][..], |key| &key[..]);
-            let item = match Ending::of(read_key(engine, &descriptor, key, clock_ms, now_ms)?) {
-                Ending::Read(item) => item,
-                Ending::Due => return Ok(Ending::Due),
-            };
-            results.push(OperationResult { result: Some(answer(kind, item, now_ms, &mut room)) });
-        }
-        Ok(Ending::Read(Outcome::Batch(BatchResponse { results, applied: true })))
-    };
+    let all =
+        |engine: &dyn StateEngine, clock_ms, now_ms| read_batch(batch, engine, &descriptor, clock_ms, now_ms);
     if kinds().all(is_stale) {
         let clock_ms = group.applied().progress().clock_ms;
         return match all(group.engine(), clock_ms, clock_ms)
@@ -154,6 +144,57 @@ async fn read_all(group: &Group, batch: &BatchRequest) -> Result<Outcome, LocalE
         };
     }
     group.read(all).await.map_err(LocalError::of_read)
+}
+
+fn read_batch(
+    batch: &BatchRequest,
+    engine: &dyn StateEngine,
+    descriptor: &Descriptor,
+    clock_ms: u64,
+    now_ms: u64,
+) -> StateResult<Ending<Outcome>> {
+    let mut results = Vec::with_capacity(batch.operations.len());
+    let mut room = READ_BY_ONE;
+    for kind in batch.operations.iter().filter_map(|operation| operation.operation.as_ref()) {
+        let key = key_of(kind).map_or(&[][..], |key| &key[..]);
+        let item = match Ending::of(read_key(engine, descriptor, key, clock_ms, now_ms)?) {
+            Ending::Read(item) => item,
+            Ending::Due => return Ok(Ending::Due),
+        };
+        results.push(OperationResult { result: Some(answer(kind, item, now_ms, &mut room)) });
+    }
+    Ok(Ending::Read(Outcome::Batch(BatchResponse { results, applied: true })))
+}
+
+/// The outcome of reads that need not wait for anything: the lease vouches for them, the
+/// partition owns their keys, and nothing that they find is about to end. Most are such.
+pub fn read_at_once(group: &Group, kind: &Kind) -> Option<Outcome> {
+    let descriptor = group.applied().descriptor()?;
+    let owned = |key: &[u8]| descriptor.bucket_of(key).is_some();
+    let mut room = usize::MAX;
+    let read = |engine: &dyn StateEngine, clock_ms, now_ms| match kind {
+        Kind::Batch(batch) => read_batch(batch, engine, &descriptor, clock_ms, now_ms),
+        kind => {
+            let key = key_of(kind).map_or(&[][..], |key| &key[..]);
+            Ok(match Ending::of(read_key(engine, &descriptor, key, clock_ms, now_ms)?) {
+                Ending::Read(item) => Ending::Read(answer(kind, item, now_ms, &mut room)),
+                Ending::Due => Ending::Due,
+            })
+        }
+    };
+    let plain = |kind: &Kind| match kind {
+        Kind::Get(get) => !get.stale && owned(&get.key),
+        Kind::Exists(exists) => !exists.stale && owned(&exists.key),
+        _ => false,
+    };
+    let all_plain = match kind {
+        Kind::Batch(batch) if !batch.atomic => {
+            batch.operations.iter().all(|operation| operation.operation.as_ref().is_some_and(plain))
+        }
+        kind => plain(kind),
+    };
+    // An error is met again by whoever goes the longer way, and treated there.
+    if all_plain { group.read_at_once(read).ok().flatten() } else { None }
 }
 
 fn is_stale(kind: &Kind) -> bool {

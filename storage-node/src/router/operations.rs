@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -132,7 +133,7 @@ impl Router {
             Ok(Prepared { kind: Kind::Batch(batch), table }) if !batch.atomic => {
                 self.scatter(context, &table, batch).map(Ok).boxed()
             }
-            Ok(prepared) => self.begin_prepared(context, prepared),
+            Ok(prepared) => self.begin_prepared(context, Arc::new(prepared)),
         };
         outcome
             .map(move |outcome| {
@@ -178,7 +179,7 @@ impl Router {
     pub(super) fn begin_prepared(
         self: &Arc<Self>,
         context: &Context,
-        prepared: Prepared,
+        prepared: Arc<Prepared>,
     ) -> BoxFuture<'static, Result<Outcome, Failure>> {
         let Some(bucket) = bucket_of(&prepared) else {
             return std::future::ready(Err(failure::invalid("an operation without a key"))).boxed();
@@ -190,19 +191,21 @@ impl Router {
             return std::future::ready(Err(self.leaving(partition))).boxed();
         }
         let first = owner.map(|partition| (partition.id, self.target(partition, 0)));
+        if let Some((_, Target::Here(group))) = &first
+            && let Some(outcome) = local::read_at_once(group, &prepared.kind)
+        {
+            return std::future::ready(Ok(outcome)).boxed();
+        }
         let (router, context) = (Arc::clone(self), context.clone());
         // Only the first attempt is begun at once.
-        let begun = match first {
-            Some((id, target)) => Some((id, self.attempt(&context, id, target, prepared.kind.clone()))),
-            None => None,
-        };
+        let begun = first.map(|(id, target)| (id, self.attempt(&context, id, target, &prepared.kind)));
         async move { router.until_done(context, prepared, bucket, begun).await }.boxed()
     }
 
     async fn until_done(
         self: Arc<Self>,
         context: Context,
-        prepared: Prepared,
+        prepared: Arc<Prepared>,
         bucket: Bucket,
         mut begun: Option<(PartitionId, BoxFuture<'static, Attempt>)>,
     ) -> Result<Outcome, Failure> {
@@ -248,7 +251,7 @@ impl Router {
             }
             begun = map.owner_of(prepared.table.id, bucket).map(|partition| {
                 let target = self.target(partition, tried);
-                (partition.id, self.attempt(&context, partition.id, target, prepared.kind.clone()))
+                (partition.id, self.attempt(&context, partition.id, target, &prepared.kind))
             });
         }
     }
@@ -287,43 +290,45 @@ impl Router {
         context: &Context,
         partition: PartitionId,
         target: Target,
-        kind: Kind,
+        kind: &Kind,
     ) -> BoxFuture<'static, Attempt> {
         match target {
             Target::Nowhere => std::future::ready(Attempt::Again(None)).boxed(),
             Target::Here(group) => {
-                let answer = local::begin(&group, kind, &self.admission, context.deadline);
+                let answer = local::begin(&group, kind.clone(), &self.admission, context.deadline);
                 answer.map(from_local).boxed()
             }
             Target::There(node) => {
                 let (router, context) = (Arc::clone(self), context.clone());
-                async move { router.forward(&context, partition, node, kind).await }.boxed()
+                let (operation, writes) = (encoded(kind), is_write(kind));
+                async move { router.forward(&context, partition, node, operation, writes).await }.boxed()
             }
         }
     }
 
-    async fn forward(&self, context: &Context, partition: PartitionId, node: NodeId, kind: Kind) -> Attempt {
-        let writes = is_write(&kind);
-        let operation = Operation { operation: Some(kind) };
+    async fn forward(
+        &self,
+        context: &Context,
+        partition: PartitionId,
+        node: NodeId,
+        operation: Bytes,
+        writes: bool,
+    ) -> Attempt {
         // Held until the answer is there.
-        let room = writes.then(|| self.admission.admit(operation.encoded_len()));
+        let room = writes.then(|| self.admission.admit(operation.len()));
         if let Some(None) = room {
             return Attempt::Failed(failure::too_much_waits());
         }
         self.parts.metrics.forwarded.increment();
         let patience = if writes { context.left() } else { context.left().min(READ_PATIENCE) };
         let timeout_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        let request = ForwardRequest {
-            operation: Some(operation),
-            timeout_ms,
-            partition: partition.0,
-            ..ForwardRequest::default()
-        };
+        let request = ForwardRequest { operation, timeout_ms, partition: partition.0, scan: None };
         match self.parts.peers.forward(node, request).await {
-            Ok(answer) => match answer.result.and_then(|result| result.result) {
+            Ok(answer) => match OperationResult::decode(answer.result).ok().and_then(|done| done.result) {
                 Some(Outcome::Failure(failure)) => from_failure(failure),
                 Some(outcome) => Attempt::Done(outcome),
-                None => Attempt::Failed(failure::internal("a forwarded operation had no result")),
+                None if writes => Attempt::Failed(failure::outcome_unknown("its answer cannot be read")),
+                None => Attempt::Failed(failure::internal("the answer to a forwarded read cannot be read")),
             },
             Err(ForwardError::NotSent { .. }) => Attempt::Again(None),
             Err(ForwardError::Unknown { .. }) if !writes => Attempt::Again(None),
@@ -382,7 +387,7 @@ impl Router {
             return Err(failure::not_leader(id, None, String::new()));
         }
         self.parts.metrics.forwarded_here.increment();
-        let Some(kind) = request.operation.and_then(|operation| operation.operation) else {
+        let Some(kind) = Operation::decode(request.operation).ok().and_then(|done| done.operation) else {
             return Err(failure::invalid("a forwarded operation is none that this node knows"));
         };
         let Some(group) = self.parts.groups.get(id) else {
@@ -410,6 +415,13 @@ fn from_local(outcome: Result<Outcome, LocalError>) -> Attempt {
         Err(LocalError::WrongEpoch) => Attempt::Remap,
         Err(LocalError::Failed(failure)) => Attempt::Failed(failure),
     }
+}
+
+/// An operation for the way to another node.
+fn encoded(kind: &Kind) -> Bytes {
+    let mut out = BytesMut::with_capacity(kind.encoded_len());
+    kind.encode(&mut out);
+    out.freeze()
 }
 
 /// What another node refused, where it says that nothing was done.

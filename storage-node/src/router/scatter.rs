@@ -49,7 +49,7 @@ impl Share {
 /// What a partition is to do.
 #[derive(Default)]
 struct Shares {
-    /// Keys that some operation of the batch writes.
+    /// Keys that some operation of a batch writes that others read from.
     written: HashSet<Bytes>,
     writes: Share,
     reads: Share,
@@ -93,25 +93,33 @@ impl Router {
         let mut of_partitions: BTreeMap<PartitionId, Shares> = BTreeMap::new();
         let mut refused = Vec::new();
         let mut placed = Vec::with_capacity(operations.len());
+        let (mut some_read, mut some_write) = (false, false);
         for (place, kind) in operations {
             let Some(kind) = kind else {
                 let failure = failure::invalid("an operation is none that this node knows");
                 refused.push((place, failed(failure)));
                 continue;
             };
-            let keys = keys_of(&kind);
-            let partition =
-                keys.first().and_then(|key| map.route(table, key)).map_or(PartitionId::META, |p| p.id);
-            if is_write(&kind) {
-                let written = &mut of_partitions.entry(partition).or_default().written;
-                written.extend(keys.into_iter().cloned());
-            }
-            placed.push((place, partition, kind));
+            let partition = keys_of(&kind)
+                .first()
+                .and_then(|key| map.route(table, key))
+                .map_or(PartitionId::META, |p| p.id);
+            let writes = is_write(&kind);
+            some_read |= !writes;
+            some_write |= writes;
+            placed.push((place, partition, writes, kind));
         }
-        for (place, partition, kind) in placed {
+        if some_read && some_write {
+            for (_, partition, _, kind) in placed.iter().filter(|(_, _, writes, _)| *writes) {
+                let written = &mut of_partitions.entry(*partition).or_default().written;
+                written.extend(keys_of(kind).into_iter().cloned());
+            }
+        }
+        for (place, partition, writes, kind) in placed {
             let shares = of_partitions.entry(partition).or_default();
-            let in_order =
-                is_write(&kind) || keys_of(&kind).into_iter().any(|key| shares.written.contains(key));
+            let in_order = writes
+                || !shares.written.is_empty()
+                    && keys_of(&kind).iter().any(|key| shares.written.contains(*key));
             if in_order { shares.writes.push(place, kind) } else { shares.reads.push(place, kind) }
         }
         let turns = Arc::new(Semaphore::new(READ_AT_ONCE));
@@ -157,7 +165,7 @@ impl Router {
             let place = *place;
             let kind = share.operations.pop().and_then(|operation| operation.operation);
             let Some(kind) = kind else { return std::future::ready(Vec::new()).boxed() };
-            let done = self.begin_prepared(context, Prepared { table: table.clone(), kind });
+            let done = self.begin_prepared(context, Arc::new(Prepared { table: table.clone(), kind }));
             return done
                 .map(move |outcome| {
                     let outcome = outcome.unwrap_or_else(Outcome::Failure);
@@ -166,9 +174,10 @@ impl Router {
                 .boxed();
         }
         let Share { places, operations } = share;
-        let kind = Kind::Batch(BatchRequest { operations: operations.clone(), ..BatchRequest::default() });
-        let done = self.begin_prepared(context, Prepared { table: table.clone(), kind });
-        let (router, context, table) = (Arc::clone(self), context.clone(), table.clone());
+        let kind = Kind::Batch(BatchRequest { operations, ..BatchRequest::default() });
+        let prepared = Arc::new(Prepared { table: table.clone(), kind });
+        let done = self.begin_prepared(context, Arc::clone(&prepared));
+        let (router, context) = (Arc::clone(self), context.clone());
         async move {
             match done.await {
                 Ok(Outcome::Batch(answered)) if answered.results.len() == places.len() => {
@@ -182,8 +191,10 @@ impl Router {
                 Err(failure) if is_wrong_epoch(&failure) && !context.left().is_zero() => {
                     let pause = Duration::from_millis(runtime::random_between(PAUSE_MS.0, PAUSE_MS.1));
                     tokio::time::sleep(pause).await;
-                    let again = operations.into_iter().map(|operation| operation.operation);
-                    router.begin_shares(&context, &table, places.into_iter().zip(again).collect()).await
+                    let Kind::Batch(batch) = &prepared.kind else { return refuse_all(places, &failure) };
+                    let again = batch.operations.iter().map(|operation| operation.operation.clone());
+                    let again = places.into_iter().zip(again).collect();
+                    router.begin_shares(&context, &prepared.table, again).await
                 }
                 Err(failure) => refuse_all(places, &failure),
             }

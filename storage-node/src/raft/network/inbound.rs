@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use openraft::raft::AppendEntriesRequest;
 use placement::ClusterId;
+use prost::Message as _;
 use proto::v1::error_detail::Detail;
 use proto::v1::message::Body;
 use proto::v1::{
@@ -368,5 +369,5 @@ fn too_busy() -> ForwardAnswer {
     let failure =
         Failure::new(Code::ResourceExhausted, "too many forwarded operations are under way", Some(retry));
     let result = proto::v1::Result { result: Some(result::Result::Failure(failure)) };
-    ForwardAnswer { result: Some(result), scan: None }
+    ForwardAnswer { result: result.encode_to_vec().into(), scan: None }
 }

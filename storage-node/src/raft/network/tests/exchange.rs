@@ -17,6 +17,7 @@ use openraft::raft::{
 };
 use parking_lot::Mutex;
 use placement::{ClusterId, PartitionId, ReplicaId};
+use prost::Message as _;
 use proto::v1::{ForwardRequest, GetRequest, Operation, operation, result};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -297,7 +298,7 @@ fn get(key: &str, timeout: Duration) -> ForwardRequest {
     let get = GetRequest { key: key.to_owned().into(), ..Default::default() };
     let operation = Operation { operation: Some(operation::Operation::Get(get)) };
     ForwardRequest {
-        operation: Some(operation),
+        operation: operation.encode_to_vec().into(),
         timeout_ms: u64::try_from(timeout.as_millis()).unwrap(),
         ..Default::default()
     }
@@ -335,7 +336,7 @@ async fn forwarded_operations_are_answered_or_their_outcome_is_told_apart() {
     let answers = futures::future::join_all(asked).await;
     let answered: HashSet<_> = answers
         .into_iter()
-        .map(|answer| match answer.unwrap().result.unwrap().result.unwrap() {
+        .map(|answer| match proto::v1::Result::decode(answer.unwrap().result).unwrap().result.unwrap() {
             result::Result::Get(get) => String::from_utf8(get.item.unwrap().key.to_vec()).unwrap(),
             other => panic!("{other:?}"),
         })

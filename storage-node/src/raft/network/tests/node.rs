@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use placement::{ClusterId, NodeId};
+use prost::Message as _;
 use proto::v1::peer_server::Peer as PeerContract;
 use proto::v1::*;
 use tokio::net::TcpListener;
@@ -59,11 +60,12 @@ impl Replicas for Holds {
 impl Forwarded for Holds {
     async fn operate(&self, request: ForwardRequest) -> ForwardAnswer {
         drop(self.gate.lock().await);
-        let operation = request.operation.and_then(|operation| operation.operation);
+        let operation = Operation::decode(request.operation).unwrap().operation;
         let Some(operation::Operation::Get(get)) = operation else { return ForwardAnswer::default() };
         let item = Item { key: get.key, ..Default::default() };
         let result = result::Result::Get(GetResponse { item: Some(item) });
-        ForwardAnswer { result: Some(Result { result: Some(result) }), scan: None }
+        let result = Result { result: Some(result) }.encode_to_vec().into();
+        ForwardAnswer { result, scan: None }
     }
 }
 
