@@ -10,8 +10,7 @@ use placement::{NodeId, Slot};
 use proto::v1::Failure;
 
 use super::answers::subcommand;
-use super::commands::integer;
-use super::connection::{is, word};
+use super::commands::{integer, is, word};
 use super::reply::Reply;
 use super::{DEFAULT_TABLE, RespDoor, refusal, walk};
 use crate::node::Member;
@@ -67,9 +66,9 @@ fn leader_of(door: &RespDoor, slot: Slot) -> Result<Leader, Failure> {
 
 /// CLUSTER and its parts.
 pub async fn answer(door: &RespDoor, words: &[Bytes]) -> Result<Reply, Reply> {
-    let verb = word(words, 1);
+    let verb = &word(words, 1);
     if is(verb, "KEYSLOT") && words.len() == 3 {
-        return Ok(Reply::Integer(Slot::of_key(word(words, 2)).number().into()));
+        return Ok(Reply::Integer(Slot::of_key(&word(words, 2)).number().into()));
     }
     if !door.redirects() {
         return Err(Reply::err("This instance has cluster support disabled"));
@@ -83,7 +82,7 @@ pub async fn answer(door: &RespDoor, words: &[Bytes]) -> Result<Reply, Reply> {
         () if is(verb, "NODES") && words.len() == 2 => nodes(&member).map_err(refused),
         () if is(verb, "INFO") && words.len() == 2 => info(&member).map_err(refused),
         () if is(verb, "COUNTKEYSINSLOT") && words.len() == 3 => {
-            let number = u16::try_from(integer(word(words, 2))?).ok();
+            let number = u16::try_from(integer(&word(words, 2))?).ok();
             let slot = number.and_then(Slot::new).ok_or_else(|| Reply::err("Invalid slot"))?;
             let count = walk::count_of_slot(door, DEFAULT_TABLE, slot).await.map_err(refused)?;
             Ok(Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX)))

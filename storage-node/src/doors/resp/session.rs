@@ -6,8 +6,7 @@ use bytes::{Bytes, BytesMut};
 use placement::Slot;
 
 use super::clients::Listed;
-use super::commands::{self, Does, Plan, Spec, Verb};
-use super::connection::{is, word};
+use super::commands::{self, Does, Plan, Spec, Verb, is, word};
 use super::parse::Request;
 use super::reply::{Reply, Version};
 use super::run::Run;
@@ -303,7 +302,7 @@ impl Session {
     }
 
     fn select(&mut self, words: &[Bytes]) -> Result<Reply, Reply> {
-        let name = String::from_utf8_lossy(word(words, 1)).into_owned();
+        let name = String::from_utf8_lossy(&word(words, 1)).into_owned();
         let name = if name == "0" { DEFAULT_TABLE.to_owned() } else { name };
         if name != DEFAULT_TABLE {
             if self.door.redirects() {
@@ -342,8 +341,8 @@ impl Session {
     }
 
     fn client(&mut self, words: &[Bytes]) -> Result<Option<Reply>, Reply> {
-        if is(word(words, 1), "REPLY") && words.len() == 3 {
-            let wanted = word(words, 2);
+        if is(&word(words, 1), "REPLY") && words.len() == 3 {
+            let wanted = &word(words, 2);
             self.replies = match () {
                 () if is(wanted, "ON") => Replies::On,
                 () if is(wanted, "OFF") => Replies::Off,

@@ -200,8 +200,7 @@ const SUBCOMMANDS: &[(&str, &[(&str, i32)])] = &[
 pub fn subcommand_error(spec: &Spec, words: &[Bytes]) -> Option<Reply> {
     let (_, parts) = SUBCOMMANDS.iter().find(|(name, _)| *name == spec.name)?;
     let asked = words.get(1)?;
-    let Some((name, arity)) = parts.iter().find(|(name, _)| asked.eq_ignore_ascii_case(name.as_bytes()))
-    else {
+    let Some((name, arity)) = parts.iter().find(|(name, _)| is(asked, name)) else {
         let asked: String = String::from_utf8_lossy(asked).chars().take(128).collect();
         let command = spec.name.to_uppercase();
         return Some(Reply::err(format!("unknown subcommand '{asked}'. Try {command} HELP.")));
@@ -230,6 +229,16 @@ pub fn unknown(words: &[Bytes]) -> Reply {
 /// The common errors.
 pub fn syntax_error() -> Reply {
     Reply::err("syntax error")
+}
+
+/// A word of a request; empty where there is none.
+pub fn word(words: &[Bytes], at: usize) -> Bytes {
+    words.get(at).cloned().unwrap_or_default()
+}
+
+/// Whether a word is that one, however its letters are written.
+pub fn is(word: &[u8], name: &str) -> bool {
+    word.eq_ignore_ascii_case(name.as_bytes())
 }
 
 /// A word that must be a whole number.

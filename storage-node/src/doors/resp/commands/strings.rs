@@ -11,18 +11,10 @@ use proto::v1::{
 };
 
 use super::options::{self, Unit};
-use super::{Parsed, Plan, integer, syntax_error};
+use super::{Parsed, Plan, integer, is, syntax_error, word};
 use crate::doors::resp::reply::Reply;
 use crate::doors::resp::shape::{BadTime, Shape};
 use crate::partition::decimal::Decimal;
-
-fn word(words: &[Bytes], at: usize) -> Bytes {
-    words.get(at).cloned().unwrap_or_default()
-}
-
-fn is(word: &[u8], name: &str) -> bool {
-    word.eq_ignore_ascii_case(name.as_bytes())
-}
 
 fn read(key: Bytes) -> Kind {
     Kind::Get(GetRequest { key, ..GetRequest::default() })
