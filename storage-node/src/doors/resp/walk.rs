@@ -179,11 +179,7 @@ pub async fn count_of_slot(door: &RespDoor, table: &str, slot: Slot) -> Result<u
         let page = member.router.keys_of_bucket(&context, table, bucket, from, MOST_KEYS).await?;
         count += page.items.iter().filter(|item| Slot::of_key(&item.key) == slot).count() as u64;
         match page.items.last().filter(|_| page.more) {
-            Some(last) => {
-                let mut next = last.key.to_vec();
-                next.push(0);
-                from = FromKey::At(next.into());
-            }
+            Some(last) => from = FromKey::after(&last.key),
             None => return Ok(count),
         }
     }
