@@ -52,18 +52,18 @@ pub fn client_name(name: &[u8]) -> Result<String, Reply> {
 
 /// CLIENT, but for REPLY.
 pub fn client(door: &RespDoor, own: &Arc<Client>, words: &[Bytes]) -> Result<Reply, Reply> {
-    let (verb, count) = (&word(words, 1), words.len());
+    let verb = &word(words, 1);
     match () {
-        () if is(verb, "ID") && count == 2 => Ok(Reply::Integer(i64::try_from(own.id).unwrap_or(i64::MAX))),
-        () if is(verb, "GETNAME") && count == 2 => {
+        () if is(verb, "ID") => Ok(Reply::Integer(i64::try_from(own.id).unwrap_or(i64::MAX))),
+        () if is(verb, "GETNAME") => {
             let name = own.now.lock().name.clone();
             Ok(if name.is_empty() { Reply::Null } else { Reply::bulk(name) })
         }
-        () if is(verb, "SETNAME") && count == 3 => {
+        () if is(verb, "SETNAME") => {
             own.now.lock().name = client_name(&word(words, 2))?;
             Ok(Reply::OK)
         }
-        () if is(verb, "SETINFO") && count == 4 => {
+        () if is(verb, "SETINFO") => {
             let value = client_name(&word(words, 3)).map_err(|_| {
                 Reply::err("lib-name and lib-ver cannot contain spaces or special characters.")
             })?;
@@ -78,12 +78,11 @@ pub fn client(door: &RespDoor, own: &Arc<Client>, words: &[Bytes]) -> Result<Rep
             }
             Ok(Reply::OK)
         }
-        () if is(verb, "INFO") && count == 2 => Ok(Reply::Text(own.line())),
+        () if is(verb, "INFO") => Ok(Reply::Text(own.line())),
         () if is(verb, "LIST") => list(door, words),
-        () if is(verb, "KILL") && count >= 3 => kill(door, words),
-        () if is(verb, "NO-EVICT") && count == 3 => Ok(Reply::OK),
-        () if is(verb, "NO-TOUCH") && count == 3 => Ok(Reply::OK),
-        () => Err(subcommand("CLIENT", words)),
+        () if is(verb, "KILL") => kill(door, words),
+        () if is(verb, "NO-EVICT") || is(verb, "NO-TOUCH") => Ok(Reply::OK),
+        () => Err(commands::unknown_part("client", verb)),
     }
 }
 
@@ -139,12 +138,9 @@ fn kill(door: &RespDoor, words: &[Bytes]) -> Result<Reply, Reply> {
 
 /// CONFIG GET
 pub fn config(door: &RespDoor, words: &[Bytes]) -> Result<Reply, Reply> {
-    if !is(&word(words, 1), "GET") || words.len() < 3 {
-        return Err(if is(&word(words, 1), "GET") {
-            Reply::err("wrong number of arguments for 'config|get' command")
-        } else {
-            Reply::err("only CONFIG GET is allowed here: settings are given to the node when it starts")
-        });
+    if !is(&word(words, 1), "GET") {
+        let message = "only CONFIG GET is allowed here: settings are given to the node when it starts";
+        return Err(Reply::err(message));
     }
     let config = &door.operations.node().config;
     let settings = [
@@ -207,7 +203,7 @@ pub fn command(words: &[Bytes]) -> Result<Reply, Reply> {
             };
             Ok(Reply::Map(asked.into_iter().map(documented).collect()))
         }
-        () if is(verb, "GETKEYS") && words.len() > 2 => {
+        () if is(verb, "GETKEYS") => {
             let words = words.get(2..).unwrap_or_default();
             let spec = words.first().and_then(|name| commands::find(name));
             let spec = spec.ok_or_else(|| Reply::err("Invalid command specified"))?;
@@ -220,7 +216,7 @@ pub fn command(words: &[Bytes]) -> Result<Reply, Reply> {
             }
             Ok(Reply::Array(keys.into_iter().cloned().map(Reply::Bulk).collect()))
         }
-        () => Err(subcommand("COMMAND", words)),
+        () => Err(commands::unknown_part("command", verb)),
     }
 }
 
@@ -244,10 +240,4 @@ fn documented(spec: &Spec) -> (Reply, Reply) {
     let pair = |name: &'static str, value: &'static str| (Reply::bulk(name), Reply::bulk(value));
     let docs = vec![pair("summary", spec.summary), pair("since", spec.since), pair("group", spec.group)];
     (Reply::bulk(spec.name), Reply::Map(docs))
-}
-
-/// The error for a part of a command that there is none of.
-pub fn subcommand(command: &str, words: &[Bytes]) -> Reply {
-    let verb = String::from_utf8_lossy(&word(words, 1)).chars().take(128).collect::<String>();
-    Reply::err(format!("unknown subcommand or wrong number of arguments for '{verb}'. Try {command} HELP."))
 }
