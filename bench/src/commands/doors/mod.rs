@@ -7,7 +7,7 @@
 
 mod tools;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bench::{
@@ -15,7 +15,7 @@ use bench::{
     report::{Figure, Goal, Machine, Report, Unit, figure::Sample},
 };
 
-use super::{Place, print, progress, write};
+use super::{Place, ReportFiles, progress};
 use tools::{Load, Wrk};
 
 /// How long to wait for compaction and the like to end.
@@ -44,12 +44,8 @@ pub struct DoorsArguments {
     /// Measure Redis alone, to see what this machine gives.
     #[arg(long)]
     redis_only: bool,
-    /// Write the report as JSON here as well.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the report as Markdown here as well.
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
+    #[command(flatten)]
+    files: ReportFiles,
 }
 
 /// How thorough to be.
@@ -147,13 +143,7 @@ pub async fn run(arguments: DoorsArguments) -> anyhow::Result<()> {
     }
     redis.cluster.stop().await?;
 
-    if let Some(file) = &arguments.json {
-        write(file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
-    }
-    if let Some(file) = &arguments.markdown {
-        write(file, &report.markdown())?;
-    }
-    print(&report.text())?;
+    arguments.files.write(&report)?;
     if !report.failures.is_empty() {
         bail!("not everything could be measured");
     }
