@@ -13,18 +13,7 @@ examples=${1:-15}
 # The same examples each time: a build fails for what was changed, not by chance.
 seed=${SCHEMATHESIS_SEED:-7}
 binaries=${CARGO_TARGET_DIR:-$here/../target}/debug
-requirements=$here/schemathesis/requirements.txt
-
-# A folder for these very versions, put in its place only when it is whole.
-tools=${XDG_CACHE_HOME:-$HOME/.cache}/trilith/tools
-python=$tools/schemathesis-$(sha256sum <"$requirements" | cut -c 1-16)
-if [ ! -e "$python/whole" ]; then
-    echo "Installing schemathesis, once for this machine."
-    rm -rf "$python"
-    python3 -m venv "$python"
-    "$python/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements"
-    touch "$python/whole"
-fi
+python=$("$here/python.sh" tools/schemathesis "$here/schemathesis/requirements.txt")
 
 scratch=$(mktemp --directory)
 dev=

@@ -7,18 +7,10 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/trilith/clients
-pins_of() { sha256sum <"$1" | cut -c 1-16; }
+python=$("$here/../../scripts/python.sh" clients/python "$here/python/requirements.txt")
 
-python=$cache/python-$(pins_of "$here/python/requirements.txt")
-if [ ! -e "$python/whole" ]; then
-    rm -rf "$python"
-    python3 -m venv "$python" >&2
-    "$python/bin/pip" install --quiet --requirement "$here/python/requirements.txt" >&2
-    touch "$python/whole"
-fi
-
-jedis=$cache/jedis-$(pins_of "$here/jedis/pom.xml")
+pins=$(sha256sum <"$here/jedis/pom.xml" | cut -c 1-16)
+jedis=${XDG_CACHE_HOME:-$HOME/.cache}/trilith/clients/jedis-$pins
 if [ ! -e "$jedis/whole" ]; then
     rm -rf "$jedis"
     # Maven's own output is for people; what it says of errors is enough here.

@@ -1,10 +1,11 @@
 //! A browser that nobody looks at.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use tokio::process::Command;
+
+use crate::programs::run_to_end;
 
 /// A cold browser takes a while on a busy machine.
 const WITHIN: Duration = Duration::from_secs(90);
@@ -12,7 +13,8 @@ const WITHIN: Duration = Duration::from_secs(90);
 /// Opens a page, lets its scripts run, and gives the document that they have made of it.
 pub async fn document_of(address: &str) -> anyhow::Result<String> {
     let profile = tempfile::Builder::new().prefix("trilith-browser-").tempdir()?;
-    let child = Command::new("chromium")
+    let mut command = Command::new("chromium");
+    command
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
         // It is to speak to the node and to nobody else.
         .args([
@@ -23,15 +25,8 @@ pub async fn document_of(address: &str) -> anyhow::Result<String> {
         ])
         .args(["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        .args(["--virtual-time-budget=20000", "--dump-dom", address])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("cannot run chromium: scripts/prerequisites.sh tests installs it")?;
-    let ended = tokio::time::timeout(WITHIN, child.wait_with_output()).await;
-    let ended = ended.with_context(|| format!("chromium hangs at {address}"))??;
+        .args(["--virtual-time-budget=20000", "--dump-dom", address]);
+    let ended = run_to_end(&format!("chromium {address}"), &mut command, b"", WITHIN).await?;
     let said = String::from_utf8_lossy(&ended.stderr);
     ensure!(ended.status.success(), "chromium ended with {}: {said}", ended.status);
     Ok(String::from_utf8_lossy(&ended.stdout).into_owned())

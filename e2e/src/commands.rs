@@ -1,9 +1,8 @@
 //! The command lines of the product, run to their end.
 
-use std::process::Stdio;
+use std::process::Output;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::process::Command;
 
 use crate::programs;
@@ -32,26 +31,19 @@ pub async fn trilith(endpoints: &str, arguments: &[&str]) -> anyhow::Result<Done
 /// Runs one of the product's programs.
 pub async fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Done> {
     let line = format!("{program} {}", arguments.join(" "));
-    let child = Command::new(programs::find(program)?)
-        .args(arguments)
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot run {line}"))?;
-    let ended = tokio::time::timeout(WITHIN, child.wait_with_output()).await;
-    let ended = ended.with_context(|| format!("{line} hangs"))??;
-    Ok(Done {
-        line,
-        status: ended.status.code(),
-        out: String::from_utf8_lossy(&ended.stdout).into_owned(),
-        err: String::from_utf8_lossy(&ended.stderr).into_owned(),
-    })
+    let mut command = Command::new(programs::find(program)?);
+    command.args(arguments).envs(variables.iter().copied());
+    let ended = programs::run_to_end(&line, &mut command, b"", WITHIN).await?;
+    Ok(Done::of(line, &ended))
 }
 
 impl Done {
+    /// What a program left that has ended, as text.
+    pub fn of(line: String, ended: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { line, status: ended.status.code(), out: text(&ended.stdout), err: text(&ended.stderr) }
+    }
+
     /// Its output, where it ended with status 0.
     pub fn output(self) -> anyhow::Result<String> {
         self.ended_with(0)?;

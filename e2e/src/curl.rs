@@ -1,12 +1,12 @@
 //! curl, and what it was answered.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
+
+use crate::programs::run_to_end;
 
 /// How long a request may take. One that hangs is a failure, not a wait.
 const WITHIN: Duration = Duration::from_secs(40);
@@ -32,24 +32,14 @@ pub async fn curl(arguments: &[&str]) -> anyhow::Result<Answered> {
 /// The same with something on standard input, for `--data-binary @-`.
 pub async fn curl_with(arguments: &[&str], input: &[u8]) -> anyhow::Result<Answered> {
     let line = format!("curl {}", arguments.join(" "));
-    let mut child = Command::new("curl")
+    let mut command = Command::new("curl");
+    command
         // No file of the user's says how it behaves, and no proxy is in between.
         .args(["--disable", "--silent", "--show-error", "--include", "--noproxy", "*", "--max-time", "30"])
         // A path is sent as it is written.
         .arg("--path-as-is")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot run {line}"))?;
-    if let Some(mut standard_input) = child.stdin.take() {
-        // Who does not read it has no use for it.
-        let _ = standard_input.write_all(input).await;
-    }
-    let ended = tokio::time::timeout(WITHIN, child.wait_with_output()).await;
-    let ended = ended.with_context(|| format!("{line} hangs"))??;
+        .args(arguments);
+    let ended = run_to_end(&line, &mut command, input, WITHIN).await?;
     let said = String::from_utf8_lossy(&ended.stderr);
     ensure!(ended.status.success(), "{line} ended with {}: {said}", ended.status);
     parse(line, &ended.stdout)

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -74,20 +73,15 @@ impl Processes {
         let programs = programs::find("trilith-node")?;
         let programs = programs.parent().context("no folder")?.display().to_string();
         let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
-        let run = Command::new(&script)
+        let mut command = Command::new(&script);
+        command
             .arg(verb)
             .env("PATH", path)
             .env("TRILITH_FOLDER", self.folder.path())
-            .env("TRILITH_PORT_OFFSET", self.offset.to_string())
-            .stdin(Stdio::null())
-            .output();
-        let ended = tokio::time::timeout(2 * WITHIN, run).await.context("cluster.sh hangs")??;
-        Ok(Done {
-            line: format!("cluster.sh {verb}"),
-            status: ended.status.code(),
-            out: String::from_utf8_lossy(&ended.stdout).into_owned(),
-            err: String::from_utf8_lossy(&ended.stderr).into_owned(),
-        })
+            .env("TRILITH_PORT_OFFSET", self.offset.to_string());
+        let line = format!("cluster.sh {verb}");
+        let ended = programs::run_to_end(&line, &mut command, b"", 2 * WITHIN).await?;
+        Ok(Done::of(line, &ended))
     }
 
     fn kill9(&self, node: u16) -> anyhow::Result<()> {

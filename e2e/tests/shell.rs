@@ -124,9 +124,8 @@ async fn run_script(
     arguments: &[&str],
     script: &str,
 ) -> anyhow::Result<(i32, String, String)> {
-    let mut child = shell(endpoints, arguments).stderr(Stdio::piped()).spawn()?;
-    child.stdin.take().context("no input")?.write_all(script.as_bytes()).await?;
-    let ended = tokio::time::timeout(WITHIN, child.wait_with_output()).await.context("it hangs")??;
+    let mut shell = shell(endpoints, arguments);
+    let ended = programs::run_to_end("trilith shell", &mut shell, script.as_bytes(), WITHIN).await?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok((ended.status.code().context("a signal ended it")?, text(&ended.stdout), text(&ended.stderr)))
 }

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use e2e::programs::run_to_end;
 use e2e::{Cluster, Scenario, Shape, until};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -232,9 +233,14 @@ async fn stop_in_the_middle(cluster: &mut Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn netcat_to(address: SocketAddr) -> Command {
+    let mut command = Command::new("nc");
+    command.args(["-N", &address.ip().to_string(), &address.port().to_string()]);
+    command
+}
+
 fn start_netcat(address: SocketAddr) -> anyhow::Result<Child> {
-    Command::new("nc")
-        .args(["-N", &address.ip().to_string(), &address.port().to_string()])
+    netcat_to(address)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -244,15 +250,6 @@ fn start_netcat(address: SocketAddr) -> anyhow::Result<Child> {
 
 /// Says all of it, ends, and gives what was heard.
 async fn netcat(address: SocketAddr, said: &[u8]) -> anyhow::Result<String> {
-    let mut child = start_netcat(address)?;
-    let mut input = child.stdin.take().context("no input")?;
-    let saying = async {
-        // A node that closes has said why.
-        let _ = input.write_all(said).await;
-        drop(input);
-    };
-    let ((), ended) = tokio::time::timeout(WITHIN, async { tokio::join!(saying, child.wait_with_output()) })
-        .await
-        .context("netcat hangs")?;
-    Ok(String::from_utf8_lossy(&ended?.stdout).into_owned())
+    let ended = run_to_end("nc -N", &mut netcat_to(address), said, WITHIN).await?;
+    Ok(String::from_utf8_lossy(&ended.stdout).into_owned())
 }

@@ -1,16 +1,15 @@
 //! `trilith-bench compare`: everything, in one table.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::bail;
 use bench::report::{Figure, Machine, Report};
 
 use super::{
-    Place, failover, idle,
+    Place, ReportFiles, failover, idle,
     load::DEFAULT_CONNECTIONS,
-    print, progress, restart,
+    progress, restart,
     speed::{self, SpeedOptions},
-    write,
 };
 
 /// A part of the comparison.
@@ -51,12 +50,8 @@ pub struct CompareArguments {
     /// Only these parts, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Write the report as JSON here as well.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the report as Markdown here as well.
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
+    #[command(flatten)]
+    files: ReportFiles,
 }
 
 /// How thorough to be.
@@ -116,13 +111,7 @@ pub async fn run(arguments: CompareArguments) -> anyhow::Result<()> {
     if wanted(Part::Restart) {
         report.add("restart", restart::measure(place, how.restart_keys, rounds).await);
     }
-    if let Some(file) = &arguments.json {
-        write(file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
-    }
-    if let Some(file) = &arguments.markdown {
-        write(file, &report.markdown())?;
-    }
-    print(&report.text())?;
+    arguments.files.write(&report)?;
     if report.failures.is_empty() {
         return Ok(());
     }

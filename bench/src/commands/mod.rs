@@ -8,12 +8,19 @@ mod load;
 mod restart;
 mod speed;
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 
-use bench::cluster::{
-    ClusterError, EtcdCluster, RedisServer, TrilithCluster, fresh_folder, trilith::TrilithOptions,
+use bench::{
+    cluster::{
+        ClusterError, EtcdCluster, RedisServer, TrilithCluster, fresh_folder, trilith::TrilithOptions,
+    },
+    report::Report,
 };
 use tempfile::TempDir;
 
@@ -108,6 +115,30 @@ pub struct Started<C> {
     folder: TempDir,
 }
 
+/// Where a report goes besides standard output.
+#[derive(Debug, clap::Args)]
+pub struct ReportFiles {
+    /// Write the report as JSON here as well.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the report as Markdown here as well.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+impl ReportFiles {
+    /// Writes a report into the files that are wanted, and prints it.
+    pub fn write(&self, report: &Report) -> anyhow::Result<()> {
+        if let Some(file) = &self.json {
+            write(file, &(serde_json::to_string_pretty(report)? + "\n"))?;
+        }
+        if let Some(file) = &self.markdown {
+            write(file, &report.markdown())?;
+        }
+        print(&report.text())
+    }
+}
+
 /// Writes to standard output. A reader who has gone, such as `head`, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
@@ -117,8 +148,8 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a report to a file, whose folder is made.
-pub fn write(file: &PathBuf, text: &str) -> anyhow::Result<()> {
+/// Writes a file, whose folder is made.
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }

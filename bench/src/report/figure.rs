@@ -125,6 +125,19 @@ impl Figure {
         median(&ratios)
     }
 
+    /// What the last round gave, to be shown while others are still to come.
+    pub fn newest(&self, beside: &str) -> String {
+        let (trilith, other) = (self.trilith.last(), self.other.last());
+        let shown = |name: &str, sample: &Sample| format!("{name} {}", self.unit.show(sample.value));
+        let ratio = trilith.zip(other).filter(|(_, other)| other.value > 0.0);
+        let parts = [
+            other.map(|other| shown(beside, other)),
+            trilith.map(|trilith| shown("Trilith", trilith)),
+            ratio.map(|(trilith, other)| format!("{:.2}×", trilith.value / other.value)),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
     /// The goal and whether it is met; empty where there is none, or no ratio.
     pub fn judged(&self) -> String {
         match (self.goal, self.ratio()) {
@@ -198,6 +211,13 @@ mod tests {
         let figure = figure(&[6_000.0, 1_500.0, 3_000.0], &[2_000.0, 500.0, 1_000.0]);
         assert_eq!(figure.ratio(), Some(3.0));
         assert_eq!(figure.cells()[1..4], ["3,000/s", "1,000/s", "3.00×"]);
+    }
+
+    #[test]
+    fn a_round_is_shown_as_it_ends() {
+        let round = figure(&[1.0, 11_015.0], &[1.0, 46_260.0]);
+        assert_eq!(round.newest("Redis"), "Redis 46,260/s, Trilith 11,015/s, 0.24×");
+        assert_eq!(figure(&[], &[46_260.0]).newest("Redis"), "Redis 46,260/s");
     }
 
     #[test]

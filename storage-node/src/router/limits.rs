@@ -133,7 +133,10 @@ impl Limits {
                     one_slot(kind)?;
                 }
                 Some(Kind::Batch(_) | Kind::Txn(_)) => {
-                    return Err(failure::invalid("a batch or transaction cannot hold another so"));
+                    return Err(failure::invalid(
+                        "a batch or transaction cannot hold another here: a batch that is not atomic may hold \
+                         transactions, and so may a transaction, but those hold neither",
+                    ));
                 }
                 Some(Kind::Clear(_)) => {
                     return Err(failure::invalid("a batch or transaction cannot hold a clear"));

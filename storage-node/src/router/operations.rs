@@ -447,6 +447,21 @@ pub(super) fn table_of(kind: &Kind) -> &str {
     }
 }
 
+/// The name of the table that an operation is for.
+pub fn table_mut(kind: &mut Kind) -> &mut String {
+    match kind {
+        Kind::Get(get) => &mut get.table,
+        Kind::Put(put) => &mut put.table,
+        Kind::Delete(delete) => &mut delete.table,
+        Kind::Exists(exists) => &mut exists.table,
+        Kind::Batch(batch) => &mut batch.table,
+        Kind::Txn(txn) => &mut txn.table,
+        Kind::Modify(modify) => &mut modify.table,
+        Kind::Copy(copy) => &mut copy.table,
+        Kind::Clear(clear) => &mut clear.table,
+    }
+}
+
 /// The bucket by which an operation finds its partition.
 fn bucket_of(prepared: &Prepared) -> Option<Bucket> {
     match &prepared.kind {
@@ -489,15 +504,14 @@ fn settle(kind: &mut Kind, table: &Table, limits: &Limits) {
             .filter_map(|operation| operation.operation.as_mut())
             .for_each(|kind| settle(kind, table, limits));
     };
+    table_mut(kind).clear();
     match kind {
         Kind::Put(put) => {
-            put.table.clear();
             if put.ttl_ms == 0 {
                 put.ttl_ms = table.default_ttl_ms;
             }
         }
         Kind::Modify(modify) => {
-            modify.table.clear();
             modify.most_bytes = limits.value_bytes as u64;
             modify.default_ttl_ms = table.default_ttl_ms;
             if let Some(Change::Replace(replace)) = &mut modify.change {
@@ -507,20 +521,12 @@ fn settle(kind: &mut Kind, table: &Table, limits: &Limits) {
                 }
             }
         }
-        Kind::Copy(copy) => copy.table.clear(),
-        Kind::Clear(clear) => clear.table.clear(),
-        Kind::Delete(delete) => delete.table.clear(),
-        Kind::Get(get) => get.table.clear(),
-        Kind::Exists(exists) => exists.table.clear(),
-        Kind::Batch(batch) => {
-            batch.table.clear();
-            inner(&mut batch.operations);
-        }
+        Kind::Batch(batch) => inner(&mut batch.operations),
         Kind::Txn(txn) => {
-            txn.table.clear();
             inner(&mut txn.then);
             inner(&mut txn.otherwise);
         }
+        Kind::Get(_) | Kind::Exists(_) | Kind::Delete(_) | Kind::Copy(_) | Kind::Clear(_) => {}
     }
 }
 

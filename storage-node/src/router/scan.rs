@@ -327,6 +327,11 @@ fn after_prefix(prefix: &[u8]) -> Bytes {
     end.into()
 }
 
+/// The key that follows this one before any other can.
+pub(super) fn next_key(key: &[u8]) -> Bytes {
+    [key, &[0]].concat().into()
+}
+
 impl Bounds {
     /// Leaves out a key and all that come before it in the scan's direction.
     fn go_on_after(&mut self, last: &[u8], reverse: bool) {
@@ -334,9 +339,7 @@ impl Bounds {
             // Nothing is left before the empty key; bounds that hold nothing say so.
             self.end = Bytes::copy_from_slice(last);
         } else {
-            let mut next = last.to_vec();
-            next.push(0);
-            self.start = next.into();
+            self.start = next_key(last);
         }
     }
 

@@ -13,7 +13,7 @@ use proto::v1::{
 use super::context::Context;
 use super::failure;
 use super::operations::Router;
-use super::scan::ScanError;
+use super::scan::{self, ScanError};
 use crate::seams::runtime;
 
 /// Partitions that are asked at once.
@@ -129,6 +129,13 @@ pub enum FromKey {
     At(bytes::Bytes),
     /// After the first key with this hash.
     AfterHash(u64),
+}
+
+impl FromKey {
+    /// Behind this key.
+    pub fn after(key: &[u8]) -> Self {
+        Self::At(scan::next_key(key))
+    }
 }
 
 async fn pause(context: &Context) -> Result<(), Failure> {

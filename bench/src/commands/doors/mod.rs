@@ -7,7 +7,7 @@
 
 mod tools;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context as _, bail};
 use bench::{
@@ -15,7 +15,7 @@ use bench::{
     report::{Figure, Goal, Machine, Report, Unit, figure::Sample},
 };
 
-use super::{Place, print, progress, write};
+use super::{Place, ReportFiles, progress};
 use tools::{Load, Wrk};
 
 /// How long to wait for compaction and the like to end.
@@ -34,7 +34,7 @@ const REST_GOAL: f64 = 25_000.0 / 79_000.0;
 pub struct DoorsArguments {
     #[command(flatten)]
     place: Place,
-    /// One round of few requests. Good for finding out whether everything works, not for
+    /// One round of short turns. Good for finding out whether everything works, not for
     /// quoting.
     #[arg(long)]
     quick: bool,
@@ -44,25 +44,20 @@ pub struct DoorsArguments {
     /// Measure Redis alone, to see what this machine gives.
     #[arg(long)]
     redis_only: bool,
-    /// Write the report as JSON here as well.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the report as Markdown here as well.
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
+    #[command(flatten)]
+    files: ReportFiles,
 }
 
 /// How thorough to be.
 #[derive(Debug, Clone, Copy)]
 struct Thoroughness {
     rounds: usize,
-    /// Requests of each turn of 64 clients; pipelined four times as many, one client a tenth.
-    requests: u64,
-    rest_seconds: u64,
+    /// How long each turn takes, about.
+    seconds: u64,
 }
 
-const FULL: Thoroughness = Thoroughness { rounds: 5, requests: 200_000, rest_seconds: 8 };
-const QUICK: Thoroughness = Thoroughness { rounds: 1, requests: 20_000, rest_seconds: 2 };
+const FULL: Thoroughness = Thoroughness { rounds: 5, seconds: 4 };
+const QUICK: Thoroughness = Thoroughness { rounds: 1, seconds: 1 };
 
 /// One row, as redis-benchmark is told to measure it.
 struct Step {
@@ -73,18 +68,18 @@ struct Step {
     goal: Goal,
 }
 
-fn steps(requests: u64) -> Vec<Step> {
-    let load = |test, clients, pipeline, requests| Load { test, clients, pipeline, requests, keys: KEYS };
+fn steps() -> Vec<Step> {
+    let load = |test, clients, pipeline| Load { test, clients, pipeline, keys: KEYS };
     let many = Goal::AtLeast;
     let step = |name, load, goal| Step { name, load, by_latency: false, goal };
     vec![
-        step("SET, 64 clients", load("SET", 64, 1, requests), many(0.4)),
-        step("GET, 64 clients", load("GET", 64, 1, requests), many(0.7)),
-        step("SET, 64 clients, 16 in a pipeline", load("SET", 64, 16, 4 * requests), many(0.25)),
-        step("GET, 64 clients, 16 in a pipeline", load("GET", 64, 16, 4 * requests), many(0.3)),
+        step("SET, 64 clients", load("SET", 64, 1), many(0.4)),
+        step("GET, 64 clients", load("GET", 64, 1), many(0.7)),
+        step("SET, 64 clients, 16 in a pipeline", load("SET", 64, 16), many(0.25)),
+        step("GET, 64 clients, 16 in a pipeline", load("GET", 64, 16), many(0.3)),
         Step {
             by_latency: true,
-            ..step("SET, 1 client: median latency", load("SET", 1, 1, requests / 10), Goal::AtMost(2.5))
+            ..step("SET, 1 client: median latency", load("SET", 1, 1), Goal::AtMost(2.5))
         },
     ]
 }
@@ -94,6 +89,11 @@ struct Rig<'a> {
     trilith: Option<&'a TrilithCluster>,
     redis: &'a RedisServer,
     processes: Vec<u32>,
+    /// How fast each step went at each address the last time: that says how many requests its
+    /// next turn takes, since redis-benchmark counts requests and no time.
+    rates: HashMap<(&'static str, String), f64>,
+    /// How long a turn takes, about.
+    seconds: u64,
 }
 
 /// Runs `doors`.
@@ -109,8 +109,8 @@ pub async fn run(arguments: DoorsArguments) -> anyhow::Result<()> {
         notes: vec![
             format!(
                 "Medians over {} rounds; a ratio is Trilith divided by Redis within a round, then the median. \
-                 Who goes first alternates.",
-                how.rounds
+                 Who goes first alternates, and each turn takes about {} s.",
+                how.rounds, how.seconds
             ),
             "Redis: one process, one copy, `appendonly yes`, `appendfsync always`. Trilith: three nodes on this \
              machine, three copies, asked at one node, which forwards what another leads."
@@ -133,8 +133,13 @@ pub async fn run(arguments: DoorsArguments) -> anyhow::Result<()> {
         report.machine.versions.push(format!("trilith {}", trilith.cluster.version().await?));
     }
     report.machine.versions.push(format!("redis {}", redis.cluster.version().await?));
-    let rig =
-        Rig { trilith: trilith.as_ref().map(|started| &started.cluster), redis: &redis.cluster, processes };
+    let mut rig = Rig {
+        trilith: trilith.as_ref().map(|started| &started.cluster),
+        redis: &redis.cluster,
+        processes,
+        rates: HashMap::new(),
+        seconds: how.seconds,
+    };
     match rig.rounds(how, wrk.as_ref()).await {
         Ok((figures, failures)) => {
             report.figures = figures;
@@ -147,13 +152,7 @@ pub async fn run(arguments: DoorsArguments) -> anyhow::Result<()> {
     }
     redis.cluster.stop().await?;
 
-    if let Some(file) = &arguments.json {
-        write(file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
-    }
-    if let Some(file) = &arguments.markdown {
-        write(file, &report.markdown())?;
-    }
-    print(&report.text())?;
+    arguments.files.write(&report)?;
     if !report.failures.is_empty() {
         bail!("not everything could be measured");
     }
@@ -164,13 +163,13 @@ impl Rig<'_> {
     /// The figures, and why REST could not be measured where it could not: that takes nothing
     /// from the others.
     async fn rounds(
-        &self,
+        &mut self,
         how: Thoroughness,
         wrk: Option<&Wrk>,
     ) -> anyhow::Result<(Vec<Figure>, Vec<String>)> {
         self.preload().await?;
         let mut failures = Vec::new();
-        let steps = steps(how.requests);
+        let steps = steps();
         let mut figures: Vec<Figure> = steps
             .iter()
             .map(|step| {
@@ -181,9 +180,13 @@ impl Rig<'_> {
         let mut redirected = Figure::new("SET, 64 clients, sent to the leaders (--cluster)", Unit::PerSecond);
         let mut rest = Figure::new("REST GET, 64 connections, beside Redis' GET", Unit::PerSecond)
             .with_goal(Goal::AtLeast(REST_GOAL));
+        // Whoever stops a long run has seen what it found by then.
+        let tell = |round: usize, figure: &Figure| {
+            let newest = figure.newest("Redis");
+            progress(&format!("round {} of {}: {}: {newest}", round + 1, how.rounds, figure.name));
+        };
         for round in 0..how.rounds {
             for (step, figure) in steps.iter().zip(&mut figures) {
-                progress(&format!("round {} of {}: {}", round + 1, how.rounds, step.name));
                 for turn in 0..2 {
                     if (turn + round) % 2 == 0 {
                         figure.other.push(self.turn(step, &self.redis.address(), false).await?);
@@ -191,20 +194,23 @@ impl Rig<'_> {
                         figure.trilith.push(self.turn(step, &trilith.redis_address(0, false), false).await?);
                     }
                 }
+                tell(round, figure);
             }
             let Some(trilith) = self.trilith else { continue };
             // Redis' own answers of this round, which it gave a moment ago.
             let of_redis = |place: usize| figures.get(place).and_then(|figure| figure.other.last()).copied();
-            let [first, second, ..] = steps.as_slice() else { bail!("there are no steps") };
-            progress(&format!("round {} of {}: to the leaders, and {}", round + 1, how.rounds, second.name));
-            redirected.trilith.push(self.turn(first, &trilith.redis_address(0, true), true).await?);
+            let first = steps.first().context("there are no steps")?;
+            let address = trilith.redis_address(0, true);
+            redirected.trilith.push(self.turn(first, &address, true).await?);
             redirected.other.extend(of_redis(0));
+            tell(round, &redirected);
             if let Some(wrk) = wrk {
                 until_quiet(&self.processes, QUIET_PATIENCE).await?;
-                match wrk.get(&trilith.http_address(0), KEYS, how.rest_seconds).await {
+                match wrk.get(&trilith.http_address(0), KEYS, self.seconds).await {
                     Ok(measured) => {
                         rest.trilith.push(measured);
                         rest.other.extend(of_redis(1));
+                        tell(round, &rest);
                     }
                     Err(error) => failures.push(format!("REST: {error:#}")),
                 }
@@ -215,10 +221,17 @@ impl Rig<'_> {
         Ok((figures, failures))
     }
 
-    async fn turn(&self, step: &Step, address: &str, cluster: bool) -> anyhow::Result<Sample> {
+    async fn turn(&mut self, step: &Step, address: &str, cluster: bool) -> anyhow::Result<Sample> {
+        let failed = || format!("{} at {address}", step.name);
+        let place = (step.name, address.to_owned());
+        let rate = match self.rates.get(&place) {
+            Some(rate) => *rate,
+            None => step.load.run(address, cluster, step.load.few()).await.with_context(failed)?.value,
+        };
+        let requests = ((rate * self.seconds as f64) as u64).max(step.load.few());
         until_quiet(&self.processes, QUIET_PATIENCE).await?;
-        let measured = step.load.run(address, cluster).await;
-        let measured = measured.with_context(|| format!("{} at {address}", step.name))?;
+        let measured = step.load.run(address, cluster, requests).await.with_context(failed)?;
+        self.rates.insert(place, measured.value);
         let value = if step.by_latency {
             measured.latency.map_or(0.0, |latency| latency.p50_us as f64 / 1_000.0)
         } else {
@@ -231,10 +244,10 @@ impl Rig<'_> {
     /// million, and so that the first round measures no emptier a store than the last.
     async fn preload(&self) -> anyhow::Result<()> {
         progress("writing every key");
-        let load = Load { test: "SET", clients: 64, pipeline: 16, requests: 25 * KEYS, keys: KEYS };
-        load.run(&self.redis.address(), false).await?;
+        let load = Load { test: "SET", clients: 64, pipeline: 16, keys: KEYS };
+        load.run(&self.redis.address(), false, 25 * KEYS).await?;
         if let Some(trilith) = self.trilith {
-            load.run(&trilith.redis_address(0, false), false).await?;
+            load.run(&trilith.redis_address(0, false), false, 25 * KEYS).await?;
         }
         Ok(())
     }

@@ -20,22 +20,25 @@ pub struct Load {
     pub clients: usize,
     /// Commands in each pipeline.
     pub pipeline: usize,
-    /// Commands in all.
-    pub requests: u64,
     /// Different keys.
     pub keys: u64,
 }
 
 impl Load {
-    /// Measures at `HOST:PORT`.
-    pub async fn run(&self, address: &str, cluster: bool) -> anyhow::Result<Sample> {
+    /// So few commands that they take a moment, and enough to tell about how fast it goes.
+    pub fn few(&self) -> u64 {
+        (self.clients * self.pipeline * 50).max(500) as u64
+    }
+
+    /// Measures so many commands at `HOST:PORT`.
+    pub async fn run(&self, address: &str, cluster: bool, requests: u64) -> anyhow::Result<Sample> {
         let (host, port) = address.split_once(':').context("an address is HOST:PORT")?;
         let mut command = Command::new("redis-benchmark");
         command.args(["-h", host, "-p", port, "-t", &self.test.to_lowercase(), "--csv"]);
         let numbers = [
             ("-c", self.clients as u64),
             ("-P", self.pipeline as u64),
-            ("-n", self.requests),
+            ("-n", requests),
             ("-r", self.keys),
             ("-d", VALUE_SIZE as u64),
         ];

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::connection::is;
+use super::commands::is;
 use super::reply::Reply;
 use super::{DEFAULT_TABLE, REDIS_VERSION, RespDoor};
 use crate::observability::metrics::process;

@@ -6,8 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use super::clients::Client;
-use super::commands::{self, Spec, glob, table::COMMANDS};
-use super::connection::{is, word};
+use super::commands::{self, Spec, glob, is, table::COMMANDS, word};
 use super::reply::Reply;
 use super::{REDIS_VERSION, RespDoor, refusal};
 
@@ -53,23 +52,23 @@ pub fn client_name(name: &[u8]) -> Result<String, Reply> {
 
 /// CLIENT, but for REPLY.
 pub fn client(door: &RespDoor, own: &Arc<Client>, words: &[Bytes]) -> Result<Reply, Reply> {
-    let (verb, count) = (word(words, 1), words.len());
+    let verb = &word(words, 1);
     match () {
-        () if is(verb, "ID") && count == 2 => Ok(Reply::Integer(i64::try_from(own.id).unwrap_or(i64::MAX))),
-        () if is(verb, "GETNAME") && count == 2 => {
+        () if is(verb, "ID") => Ok(Reply::Integer(i64::try_from(own.id).unwrap_or(i64::MAX))),
+        () if is(verb, "GETNAME") => {
             let name = own.now.lock().name.clone();
             Ok(if name.is_empty() { Reply::Null } else { Reply::bulk(name) })
         }
-        () if is(verb, "SETNAME") && count == 3 => {
-            own.now.lock().name = client_name(word(words, 2))?;
+        () if is(verb, "SETNAME") => {
+            own.now.lock().name = client_name(&word(words, 2))?;
             Ok(Reply::OK)
         }
-        () if is(verb, "SETINFO") && count == 4 => {
-            let value = client_name(word(words, 3)).map_err(|_| {
+        () if is(verb, "SETINFO") => {
+            let value = client_name(&word(words, 3)).map_err(|_| {
                 Reply::err("lib-name and lib-ver cannot contain spaces or special characters.")
             })?;
             let mut now = own.now.lock();
-            match word(words, 2) {
+            match &word(words, 2) {
                 name if is(name, "LIB-NAME") => now.library = value,
                 name if is(name, "LIB-VER") => now.library_version = value,
                 other => {
@@ -79,12 +78,11 @@ pub fn client(door: &RespDoor, own: &Arc<Client>, words: &[Bytes]) -> Result<Rep
             }
             Ok(Reply::OK)
         }
-        () if is(verb, "INFO") && count == 2 => Ok(Reply::Text(own.line())),
+        () if is(verb, "INFO") => Ok(Reply::Text(own.line())),
         () if is(verb, "LIST") => list(door, words),
-        () if is(verb, "KILL") && count >= 3 => kill(door, words),
-        () if is(verb, "NO-EVICT") && count == 3 => Ok(Reply::OK),
-        () if is(verb, "NO-TOUCH") && count == 3 => Ok(Reply::OK),
-        () => Err(subcommand("CLIENT", words)),
+        () if is(verb, "KILL") => kill(door, words),
+        () if is(verb, "NO-EVICT") || is(verb, "NO-TOUCH") => Ok(Reply::OK),
+        () => Err(commands::unknown_part("client", verb)),
     }
 }
 
@@ -95,7 +93,7 @@ fn list(door: &RespDoor, words: &[Bytes]) -> Result<Reply, Reply> {
         Some(option) if is(option, "ID") && words.len() > 3 => {
             words.iter().skip(3).filter_map(|id| std::str::from_utf8(id).ok()?.parse().ok()).collect()
         }
-        Some(option) if is(option, "TYPE") && words.len() == 4 => match word(words, 3) {
+        Some(option) if is(option, "TYPE") && words.len() == 4 => match &word(words, 3) {
             kind if is(kind, "normal") => all.iter().map(|client| client.id).collect(),
             _ => Vec::new(),
         },
@@ -140,12 +138,9 @@ fn kill(door: &RespDoor, words: &[Bytes]) -> Result<Reply, Reply> {
 
 /// CONFIG GET
 pub fn config(door: &RespDoor, words: &[Bytes]) -> Result<Reply, Reply> {
-    if !is(word(words, 1), "GET") || words.len() < 3 {
-        return Err(if is(word(words, 1), "GET") {
-            Reply::err("wrong number of arguments for 'config|get' command")
-        } else {
-            Reply::err("only CONFIG GET is allowed here: settings are given to the node when it starts")
-        });
+    if !is(&word(words, 1), "GET") {
+        let message = "only CONFIG GET is allowed here: settings are given to the node when it starts";
+        return Err(Reply::err(message));
     }
     let config = &door.operations.node().config;
     let settings = [
@@ -174,8 +169,8 @@ pub fn config(door: &RespDoor, words: &[Bytes]) -> Result<Reply, Reply> {
 
 /// WAIT replicas timeout: what was acknowledged is on a quorum already, and nobody counts more.
 pub fn wait(door: &RespDoor, table: &str, words: &[Bytes]) -> Result<Reply, Reply> {
-    commands::integer(word(words, 1))?;
-    if commands::integer(word(words, 2))? < 0 {
+    commands::integer(&word(words, 1))?;
+    if commands::integer(&word(words, 2))? < 0 {
         return Err(Reply::err("timeout is negative"));
     }
     let found = door.operations.member().and_then(|member| member.router.table(table));
@@ -186,7 +181,7 @@ pub fn wait(door: &RespDoor, table: &str, words: &[Bytes]) -> Result<Reply, Repl
 /// COMMAND and its parts.
 pub fn command(words: &[Bytes]) -> Result<Reply, Reply> {
     let named = || words.iter().skip(2);
-    let verb = word(words, 1);
+    let verb = &word(words, 1);
     match () {
         () if words.len() == 1 => Ok(Reply::Array(COMMANDS.iter().map(described).collect())),
         () if is(verb, "COUNT") => Ok(Reply::count(COMMANDS.len())),
@@ -208,7 +203,7 @@ pub fn command(words: &[Bytes]) -> Result<Reply, Reply> {
             };
             Ok(Reply::Map(asked.into_iter().map(documented).collect()))
         }
-        () if is(verb, "GETKEYS") && words.len() > 2 => {
+        () if is(verb, "GETKEYS") => {
             let words = words.get(2..).unwrap_or_default();
             let spec = words.first().and_then(|name| commands::find(name));
             let spec = spec.ok_or_else(|| Reply::err("Invalid command specified"))?;
@@ -221,7 +216,7 @@ pub fn command(words: &[Bytes]) -> Result<Reply, Reply> {
             }
             Ok(Reply::Array(keys.into_iter().cloned().map(Reply::Bulk).collect()))
         }
-        () => Err(subcommand("COMMAND", words)),
+        () => Err(commands::unknown_part("command", verb)),
     }
 }
 
@@ -245,10 +240,4 @@ fn documented(spec: &Spec) -> (Reply, Reply) {
     let pair = |name: &'static str, value: &'static str| (Reply::bulk(name), Reply::bulk(value));
     let docs = vec![pair("summary", spec.summary), pair("since", spec.since), pair("group", spec.group)];
     (Reply::bulk(spec.name), Reply::Map(docs))
-}
-
-/// The error for a part of a command that there is none of.
-pub fn subcommand(command: &str, words: &[Bytes]) -> Reply {
-    let verb = String::from_utf8_lossy(word(words, 1)).chars().take(128).collect::<String>();
-    Reply::err(format!("unknown subcommand or wrong number of arguments for '{verb}'. Try {command} HELP."))
 }

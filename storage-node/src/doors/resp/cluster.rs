@@ -9,9 +9,7 @@ use bytes::Bytes;
 use placement::{NodeId, Slot};
 use proto::v1::Failure;
 
-use super::answers::subcommand;
-use super::commands::integer;
-use super::connection::{is, word};
+use super::commands::{integer, is, unknown_part, word};
 use super::reply::Reply;
 use super::{DEFAULT_TABLE, RespDoor, refusal, walk};
 use crate::node::Member;
@@ -67,9 +65,9 @@ fn leader_of(door: &RespDoor, slot: Slot) -> Result<Leader, Failure> {
 
 /// CLUSTER and its parts.
 pub async fn answer(door: &RespDoor, words: &[Bytes]) -> Result<Reply, Reply> {
-    let verb = word(words, 1);
-    if is(verb, "KEYSLOT") && words.len() == 3 {
-        return Ok(Reply::Integer(Slot::of_key(word(words, 2)).number().into()));
+    let verb = &word(words, 1);
+    if is(verb, "KEYSLOT") {
+        return Ok(Reply::Integer(Slot::of_key(&word(words, 2)).number().into()));
     }
     if !door.redirects() {
         return Err(Reply::err("This instance has cluster support disabled"));
@@ -77,18 +75,18 @@ pub async fn answer(door: &RespDoor, words: &[Bytes]) -> Result<Reply, Reply> {
     let refused = |failure: Failure| refusal::of(&failure);
     let member = door.operations.member().map_err(refused)?;
     match () {
-        () if is(verb, "MYID") && words.len() == 2 => Ok(Reply::bulk(id(member.node))),
-        () if is(verb, "SLOTS") && words.len() == 2 => slots(&member).map_err(refused),
-        () if is(verb, "SHARDS") && words.len() == 2 => shards(&member).map_err(refused),
-        () if is(verb, "NODES") && words.len() == 2 => nodes(&member).map_err(refused),
-        () if is(verb, "INFO") && words.len() == 2 => info(&member).map_err(refused),
-        () if is(verb, "COUNTKEYSINSLOT") && words.len() == 3 => {
-            let number = u16::try_from(integer(word(words, 2))?).ok();
+        () if is(verb, "MYID") => Ok(Reply::bulk(id(member.node))),
+        () if is(verb, "SLOTS") => slots(&member).map_err(refused),
+        () if is(verb, "SHARDS") => shards(&member).map_err(refused),
+        () if is(verb, "NODES") => nodes(&member).map_err(refused),
+        () if is(verb, "INFO") => info(&member).map_err(refused),
+        () if is(verb, "COUNTKEYSINSLOT") => {
+            let number = u16::try_from(integer(&word(words, 2))?).ok();
             let slot = number.and_then(Slot::new).ok_or_else(|| Reply::err("Invalid slot"))?;
             let count = walk::count_of_slot(door, DEFAULT_TABLE, slot).await.map_err(refused)?;
             Ok(Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX)))
         }
-        () => Err(subcommand("CLUSTER", words)),
+        () => Err(unknown_part("cluster", verb)),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
@@ -165,14 +165,4 @@ impl Conversation {
         let _ = tokio::time::timeout(Duration::from_millis(200), drain).await;
         Err(Over::Left)
     }
-}
-
-/// A word of a request.
-pub fn word(words: &[Bytes], at: usize) -> &[u8] {
-    words.get(at).map_or(&[], |word| &word[..])
-}
-
-/// Whether a word is that one, however its letters are written.
-pub fn is(word: &[u8], name: &str) -> bool {
-    word.eq_ignore_ascii_case(name.as_bytes())
 }

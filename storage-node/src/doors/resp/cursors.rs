@@ -70,11 +70,7 @@ impl Cursors {
         }
         let known = self.known.lock().keys.get(&(table.to_owned(), cursor)).cloned();
         Some(match known {
-            Some(key) => {
-                let mut next = key.to_vec();
-                next.push(0);
-                (bucket, FromKey::At(next.into()))
-            }
+            Some(key) => (bucket, FromKey::after(&key)),
             None => (bucket, FromKey::AfterHash(hash)),
         })
     }

@@ -15,6 +15,7 @@ use super::reply::{Reply, Version};
 use super::shape::Shape;
 use crate::doors::Operations;
 use crate::partition::operations::{key_of, keys_of};
+use crate::router::operations::table_mut;
 
 /// For an operation of a client that does not say how long it waits.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -142,18 +143,7 @@ fn value_read(operation: &Operation) -> Option<Bytes> {
 
 /// The same operation, in a table.
 pub fn in_table(mut kind: Kind, name: &str) -> Kind {
-    let table = match &mut kind {
-        Kind::Get(get) => &mut get.table,
-        Kind::Put(put) => &mut put.table,
-        Kind::Delete(delete) => &mut delete.table,
-        Kind::Exists(exists) => &mut exists.table,
-        Kind::Batch(batch) => &mut batch.table,
-        Kind::Txn(txn) => &mut txn.table,
-        Kind::Modify(modify) => &mut modify.table,
-        Kind::Copy(copy) => &mut copy.table,
-        Kind::Clear(clear) => &mut clear.table,
-    };
-    name.clone_into(table);
+    name.clone_into(table_mut(&mut kind));
     kind
 }
 

@@ -6,8 +6,7 @@ use bytes::{Bytes, BytesMut};
 use placement::Slot;
 
 use super::clients::Listed;
-use super::commands::{self, Does, Plan, Spec, Verb};
-use super::connection::{is, word};
+use super::commands::{self, Does, Plan, Spec, Verb, is, word};
 use super::parse::Request;
 use super::reply::{Reply, Version};
 use super::run::Run;
@@ -75,21 +74,21 @@ impl Session {
         self.door.shared.clients.count_commands(1);
         let spec = words.first().and_then(|name| commands::find(name));
         self.note(spec);
-        let reply = match spec {
+        let wrong_part = spec.and_then(|spec| commands::subcommand_error(spec, &words));
+        let reply = match (spec, wrong_part) {
             // A browser that was made to send a request here would go on with its body.
-            None if words.first().is_some_and(|name| is(name, "POST") || is(name, "Host:")) => {
+            (None, _) if words.first().is_some_and(|name| is(name, "POST") || is(name, "Host:")) => {
                 self.finish(out).await;
                 self.over = true;
                 return;
             }
-            None => self.refuse(commands::unknown(&words)),
-            Some(spec) if !spec.takes(words.len()) => self.refuse_arity(spec),
-            Some(spec) if commands::subcommand_error(spec, &words).is_some() => {
-                let refused = commands::subcommand_error(spec, &words).unwrap_or_else(commands::syntax_error);
-                self.refuse(refused)
+            (None, _) => self.refuse(commands::unknown(&words)),
+            (Some(spec), _) if !spec.takes(words.len()) => self.refuse_arity(spec),
+            (Some(_), Some(refused)) => self.refuse(refused),
+            (Some(spec), None) if self.queue.is_some() && !is_of_transactions(spec) => {
+                self.enqueue(spec, words)
             }
-            Some(spec) if self.queue.is_some() && !is_of_transactions(spec) => self.enqueue(spec, words),
-            Some(spec) => match spec.does {
+            (Some(spec), None) => match spec.does {
                 Does::Keys(parse) => match parse(&words).and_then(|plan| self.allowed(plan)) {
                     Ok(plan) if self.replies == Replies::On => {
                         self.run.push(plan);
@@ -303,7 +302,7 @@ impl Session {
     }
 
     fn select(&mut self, words: &[Bytes]) -> Result<Reply, Reply> {
-        let name = String::from_utf8_lossy(word(words, 1)).into_owned();
+        let name = String::from_utf8_lossy(&word(words, 1)).into_owned();
         let name = if name == "0" { DEFAULT_TABLE.to_owned() } else { name };
         if name != DEFAULT_TABLE {
             if self.door.redirects() {
@@ -342,8 +341,8 @@ impl Session {
     }
 
     fn client(&mut self, words: &[Bytes]) -> Result<Option<Reply>, Reply> {
-        if is(word(words, 1), "REPLY") && words.len() == 3 {
-            let wanted = word(words, 2);
+        if is(&word(words, 1), "REPLY") {
+            let wanted = &word(words, 2);
             self.replies = match () {
                 () if is(wanted, "ON") => Replies::On,
                 () if is(wanted, "OFF") => Replies::Off,

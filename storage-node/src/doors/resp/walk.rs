@@ -7,8 +7,7 @@ use placement::{Bucket, Slot};
 use proto::v1::{Failure, ScanRequest};
 
 use super::RespDoor;
-use super::commands::{glob, integer, syntax_error};
-use super::connection::{is, word};
+use super::commands::{glob, integer, is, syntax_error, word};
 use super::cursors::at_bucket;
 use super::refusal;
 use super::reply::Reply;
@@ -29,8 +28,10 @@ const CHOICE: u64 = 64;
 /// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]
 pub async fn scan(door: &RespDoor, table: &str, words: &[Bytes]) -> Result<Reply, Reply> {
     let bad_cursor = || Reply::err("invalid cursor");
-    let cursor: u64 =
-        std::str::from_utf8(word(words, 1)).ok().and_then(|text| text.parse().ok()).ok_or_else(bad_cursor)?;
+    let cursor: u64 = std::str::from_utf8(&word(words, 1))
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(bad_cursor)?;
     let (mut pattern, mut count, mut others) = (None, 10, false);
     let mut options = words.iter().skip(2);
     while let Some(option) = options.next() {
@@ -97,7 +98,7 @@ fn leads(door: &RespDoor, table: &str, bucket: Bucket) -> Result<bool, Failure> 
 
 /// KEYS pattern
 pub async fn keys(door: &RespDoor, table: &str, words: &[Bytes]) -> Result<Reply, Reply> {
-    let pattern = word(words, 1);
+    let pattern = &word(words, 1);
     let context = door.operations.context(PATIENCE);
     let mut request = ScanRequest { table: table.to_owned(), keys_only: true, ..ScanRequest::default() };
     let (mut found, mut bytes) = (Vec::new(), 0);
@@ -159,7 +160,7 @@ pub async fn count(door: &RespDoor, table: &str) -> Result<Reply, Reply> {
 
 /// FLUSHDB [ASYNC|SYNC]
 pub async fn clear(door: &RespDoor, table: &str, words: &[Bytes]) -> Result<Reply, Reply> {
-    let option = word(words, 1);
+    let option = &word(words, 1);
     if words.len() > 2 || !(option.is_empty() || is(option, "ASYNC") || is(option, "SYNC")) {
         return Err(syntax_error());
     }
@@ -178,11 +179,7 @@ pub async fn count_of_slot(door: &RespDoor, table: &str, slot: Slot) -> Result<u
         let page = member.router.keys_of_bucket(&context, table, bucket, from, MOST_KEYS).await?;
         count += page.items.iter().filter(|item| Slot::of_key(&item.key) == slot).count() as u64;
         match page.items.last().filter(|_| page.more) {
-            Some(last) => {
-                let mut next = last.key.to_vec();
-                next.push(0);
-                from = FromKey::At(next.into());
-            }
+            Some(last) => from = FromKey::after(&last.key),
             None => return Ok(count),
         }
     }

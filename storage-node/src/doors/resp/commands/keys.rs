@@ -8,13 +8,9 @@ use proto::v1::{CopyRequest, DeleteRequest, ExistsRequest, Lifetime, Renew, oper
 
 use super::options::{self, Unit};
 use super::strings::{modify, outline};
-use super::{Parsed, Plan, integer, syntax_error};
+use super::{Parsed, Plan, integer, is, syntax_error, word};
 use crate::doors::resp::reply::Reply;
 use crate::doors::resp::shape::Shape;
-
-fn word(words: &[Bytes], at: usize) -> Bytes {
-    words.get(at).cloned().unwrap_or_default()
-}
 
 pub(super) fn exists_one(key: Bytes) -> Kind {
     Kind::Exists(ExistsRequest { key, ..ExistsRequest::default() })
@@ -129,9 +125,9 @@ pub(super) fn copy(words: &[Bytes]) -> Parsed {
     let mut replace = false;
     let mut options = words.iter().skip(3);
     while let Some(option) = options.next() {
-        if option.eq_ignore_ascii_case(b"REPLACE") {
+        if is(option, "REPLACE") {
             replace = true;
-        } else if option.eq_ignore_ascii_case(b"DB") {
+        } else if is(option, "DB") {
             let number = options.next().ok_or_else(syntax_error)?;
             if integer(number)? != 0 {
                 return Err(Reply::err("a key is copied within its table only: leave DB out"));

@@ -161,7 +161,8 @@ fn fits(arity: i32, words: usize) -> bool {
     }
 }
 
-/// The parts of commands that have some, with the number of their words as in [`Spec::arity`].
+/// The parts of commands that have some, with the number of their words as in [`Spec::arity`]. A
+/// request is held against it before it is carried out or queued, so nobody counts words after that.
 const SUBCOMMANDS: &[(&str, &[(&str, i32)])] = &[
     (
         "client",
@@ -200,14 +201,18 @@ const SUBCOMMANDS: &[(&str, &[(&str, i32)])] = &[
 pub fn subcommand_error(spec: &Spec, words: &[Bytes]) -> Option<Reply> {
     let (_, parts) = SUBCOMMANDS.iter().find(|(name, _)| *name == spec.name)?;
     let asked = words.get(1)?;
-    let Some((name, arity)) = parts.iter().find(|(name, _)| asked.eq_ignore_ascii_case(name.as_bytes()))
-    else {
-        let asked: String = String::from_utf8_lossy(asked).chars().take(128).collect();
-        let command = spec.name.to_uppercase();
-        return Some(Reply::err(format!("unknown subcommand '{asked}'. Try {command} HELP.")));
+    let Some((name, arity)) = parts.iter().find(|(name, _)| is(asked, name)) else {
+        return Some(unknown_part(spec.name, asked));
     };
     (!fits(*arity, words.len()))
         .then(|| Reply::err(format!("wrong number of arguments for '{}|{name}' command", spec.name)))
+}
+
+/// The error for a part of a command that there is none of.
+pub fn unknown_part(command: &str, asked: &[u8]) -> Reply {
+    let asked: String = String::from_utf8_lossy(asked).chars().take(128).collect();
+    let command = command.to_uppercase();
+    Reply::err(format!("unknown subcommand '{asked}'. Try {command} HELP."))
 }
 
 /// The error for a command that there is none of.
@@ -230,6 +235,16 @@ pub fn unknown(words: &[Bytes]) -> Reply {
 /// The common errors.
 pub fn syntax_error() -> Reply {
     Reply::err("syntax error")
+}
+
+/// A word of a request; empty where there is none.
+pub fn word(words: &[Bytes], at: usize) -> Bytes {
+    words.get(at).cloned().unwrap_or_default()
+}
+
+/// Whether a word is that one, however its letters are written.
+pub fn is(word: &[u8], name: &str) -> bool {
+    word.eq_ignore_ascii_case(name.as_bytes())
 }
 
 /// A word that must be a whole number.

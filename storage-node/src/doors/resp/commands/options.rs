@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proto::v1::Lifetime;
 use proto::v1::lifetime::Lasts;
 
-use super::integer;
+use super::{integer, is};
 use crate::doors::resp::reply::Reply;
 
 /// How a time is given.
@@ -23,7 +23,6 @@ pub enum Unit {
 impl Unit {
     /// The unit that an option's name stands for.
     pub fn of_option(name: &[u8]) -> Option<Self> {
-        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         [
             ("EX", Self::Seconds),
             ("PX", Self::Milliseconds),
@@ -31,7 +30,7 @@ impl Unit {
             ("PXAT", Self::UnixMilliseconds),
         ]
         .into_iter()
-        .find(|(name, _)| is(name))
+        .find(|(option, _)| is(name, option))
         .map(|(_, unit)| unit)
     }
 

@@ -11,18 +11,10 @@ use proto::v1::{
 };
 
 use super::options::{self, Unit};
-use super::{Parsed, Plan, integer, syntax_error};
+use super::{Parsed, Plan, integer, is, syntax_error, word};
 use crate::doors::resp::reply::Reply;
 use crate::doors::resp::shape::{BadTime, Shape};
 use crate::partition::decimal::Decimal;
-
-fn word(words: &[Bytes], at: usize) -> Bytes {
-    words.get(at).cloned().unwrap_or_default()
-}
-
-fn is(word: &[u8], name: &str) -> bool {
-    word.eq_ignore_ascii_case(name.as_bytes())
-}
 
 fn read(key: Bytes) -> Kind {
     Kind::Get(GetRequest { key, ..GetRequest::default() })
@@ -249,24 +241,17 @@ pub(super) fn setrange(words: &[Bytes]) -> Parsed {
     Ok(Plan::one(modify(word(words, 1), Change::Overwrite(over), false), Shape::Size))
 }
 
+/// MEMORY USAGE, which is the only part of it.
 pub(super) fn memory(words: &[Bytes]) -> Parsed {
-    let usage = words.len() >= 3 && is(&word(words, 1), "USAGE");
-    if usage {
-        return Ok(Plan::one(outline(word(words, 2)), Shape::Usage));
-    }
-    Err(Reply::err("unknown subcommand or wrong number of arguments: only MEMORY USAGE key is known here"))
+    Ok(Plan::one(outline(word(words, 2)), Shape::Usage))
 }
 
 pub(super) fn object(words: &[Bytes]) -> Parsed {
     let (what, key) = (word(words, 1), word(words, 2));
     match () {
-        () if words.len() != 3 => {}
-        () if is(&what, "ENCODING") => return Ok(Plan::one(read(key), Shape::Encoding)),
-        () if is(&what, "REFCOUNT") => return Ok(Plan::one(super::keys::exists_one(key), Shape::Done)),
-        () if is(&what, "FREQ") || is(&what, "IDLETIME") => {
-            return Err(Reply::err("it is not recorded how often or when a key was used"));
-        }
-        () => {}
+        () if is(&what, "ENCODING") => Ok(Plan::one(read(key), Shape::Encoding)),
+        () if is(&what, "REFCOUNT") => Ok(Plan::one(super::keys::exists_one(key), Shape::Done)),
+        // FREQ and IDLETIME.
+        () => Err(Reply::err("it is not recorded how often or when a key was used")),
     }
-    Err(Reply::err("unknown subcommand or wrong number of arguments: OBJECT ENCODING key is known here"))
 }
