@@ -21,6 +21,7 @@ pub use address::{Address, BadAddress};
 pub use byte_size::{BadByteSize, ByteSize};
 pub use cors_origins::{BadOrigin, CorsOrigins};
 pub use door_address::{BadDoorAddress, DoorAddress};
+pub use or_off::{BadOrOff, OrOff};
 pub use settings::{LogFormat, Settings};
 pub use time_span::{BadTimeSpan, TimeSpan};
 pub use validate::{Machine, ThisMachine, validate};
@@ -30,6 +31,7 @@ mod byte_size;
 mod cors_origins;
 mod door_address;
 mod file;
+mod or_off;
 mod settings;
 mod time_span;
 mod validate;
@@ -97,6 +99,8 @@ pub struct NodeConfig {
     pub storage: Storage,
     /// What is logged, and how.
     pub logging: Logging,
+    /// What is told of operations.
+    pub observability: Observability,
     /// Threads that serve; 0: one for each core.
     pub worker_threads: u16,
     /// Whether the node ends when its standard input does.
@@ -199,6 +203,13 @@ pub struct Logging {
     pub format: LogFormat,
     /// Levels by module, in the syntax of tracing's `EnvFilter`.
     pub filter: String,
+}
+
+/// What is told of operations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observability {
+    /// Operations that take so long are logged, if any.
+    pub slow_operation: Option<Duration>,
 }
 
 /// Why a node cannot start with what it was told.
@@ -330,6 +341,7 @@ impl From<&NodeConfig> for Settings {
             snapshot_bytes_per_second: Some(ByteSize(config.storage.snapshot_bytes_per_second)),
             log_format: Some(config.logging.format),
             log_level: Some(config.logging.filter.clone()),
+            slow_operation: Some(config.observability.slow_operation.map(TimeSpan::from).into()),
             worker_threads: Some(config.worker_threads),
             exit_with_parent: Some(config.exit_with_parent),
         }

@@ -22,6 +22,7 @@ use crate::control::{SUPPORTED_CLUSTER_VERSION, join};
 use crate::disk::DiskWatch;
 use crate::doors::http::Health;
 use crate::observability::metrics::Metrics;
+use crate::observability::slow::SlowOperations;
 use crate::router::failure;
 use crate::seams::clock;
 use crate::seams::clock::WallClock;
@@ -40,6 +41,8 @@ pub struct Node {
     pub config: Arc<NodeConfig>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Which operations were slow.
+    pub slow: Arc<SlowOperations>,
     /// Its data folder.
     pub folder: DataFolder,
     /// Where others reach it.
@@ -81,9 +84,12 @@ impl Node {
     ) -> Result<Arc<Self>, NodeError> {
         let folder = DataFolder::take(&config.data)?;
         let disk = Arc::new(DiskWatch::new(&config.data, config.storage.disk_nearly_full_percent)?);
+        let metrics = Arc::new(Metrics::new());
+        let slow = SlowOperations::new(config.observability.slow_operation, metrics.registry());
         let node = Arc::new(Self {
             config: Arc::new(config),
-            metrics: Arc::new(Metrics::new()),
+            metrics,
+            slow: Arc::new(slow),
             folder,
             addresses,
             disk,

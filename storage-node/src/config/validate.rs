@@ -1,12 +1,13 @@
 //! From settings to a configuration that cannot be wrong.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 use super::{
     Address, ByteSize, ConfigError, CorsOrigins, DoorAddress, Doors, Limits, Listen, Logging, NodeConfig,
-    Reached, Settings, Storage, TimeSpan, Timing,
+    Observability, OrOff, Reached, Settings, Storage, TimeSpan, Timing,
 };
 
 /// What a message between nodes may hold of one command, keys and values and all: such a
@@ -115,6 +116,7 @@ pub fn validate(given: Settings, machine: &dyn Machine) -> Result<NodeConfig, Co
             format: required("log_format", given.log_format)?,
             filter: filter(required("log_level", given.log_level)?)?,
         },
+        observability: Observability { slow_operation: slow_operation(given.slow_operation)? },
         worker_threads: required("worker_threads", given.worker_threads)?,
         exit_with_parent: required("exit_with_parent", given.exit_with_parent)?,
     })
@@ -301,6 +303,15 @@ fn percent(given: Option<u8>) -> Result<u8, ConfigError> {
         return Err(invalid("disk_nearly_full_percent", format!("{percent} is more than 50")));
     }
     Ok(percent)
+}
+
+fn slow_operation(given: Option<OrOff<TimeSpan>>) -> Result<Option<Duration>, ConfigError> {
+    let after = required("slow_operation", given)?.on().map(TimeSpan::duration);
+    if after == Some(Duration::ZERO) {
+        let reason = "every operation takes longer than 0ms; to log none, write off".to_owned();
+        return Err(invalid("slow_operation", reason));
+    }
+    Ok(after)
 }
 
 fn filter(text: String) -> Result<String, ConfigError> {

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tonic::Code;
 
 use super::admission::Admission;
-use super::asked::Asked;
+use super::asked::{Asked, Way};
 use super::context::Context;
 use super::doorway::Doorway;
 use super::failure;
@@ -28,6 +28,7 @@ use super::local::{self, LocalError};
 use crate::disk::DiskWatch;
 use crate::meta::FollowedMap;
 use crate::observability::metrics::Metrics;
+use crate::observability::slow::SlowOperations;
 use crate::partition::operations::keys_of;
 use crate::raft::Groups;
 use crate::raft::network::forward::ForwardError;
@@ -61,6 +62,8 @@ pub struct Parts {
     pub disk: Arc<DiskWatch>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Which operations were slow.
+    pub slow: Arc<SlowOperations>,
 }
 
 /// Takes operations to where they are done.
@@ -78,6 +81,12 @@ pub(super) struct Prepared {
     pub(super) table: Table,
     pub(super) kind: Kind,
 }
+
+/// How an operation ended, and which way it went.
+pub(super) type Ended = (Result<Outcome, Failure>, Way);
+
+/// A partition, the node that is asked if it is another one, and its answer.
+type Begun = (PartitionId, Option<NodeId>, BoxFuture<'static, Attempt>);
 
 enum Target {
     Here(Arc<crate::raft::Group>),
@@ -128,17 +137,17 @@ impl Router {
         let counted = Asked::of(self, &kind, context.door);
         let inside = self.doorway.enter();
         let outcome = match self.prepare(kind) {
-            Err(failure) => std::future::ready(Err(failure)).boxed(),
+            Err(failure) => std::future::ready((Err(failure), Way::default())).boxed(),
             Ok(Prepared { kind: Kind::Batch(batch), table }) if !batch.atomic => {
-                self.scatter(context, &table, batch).map(Ok).boxed()
+                self.scatter(context, &table, batch).map(|outcome| (Ok(outcome), Way::default())).boxed()
             }
             Ok(prepared) => self.begin_prepared(context, prepared),
         };
         outcome
-            .map(move |outcome| {
+            .map(move |(outcome, way)| {
                 drop(inside);
                 let outcome = outcome.unwrap_or_else(Outcome::Failure);
-                counted.end(&outcome);
+                counted.end(&outcome, way);
                 OperationResult { result: Some(outcome) }
             })
             .boxed()
@@ -179,24 +188,26 @@ impl Router {
         self: &Arc<Self>,
         context: &Context,
         prepared: Prepared,
-    ) -> BoxFuture<'static, Result<Outcome, Failure>> {
+    ) -> BoxFuture<'static, Ended> {
+        let refused = |failure| std::future::ready((Err(failure), Way::default())).boxed();
         let Some(bucket) = bucket_of(&prepared) else {
-            return std::future::ready(Err(failure::invalid("an operation without a key"))).boxed();
+            return refused(failure::invalid("an operation without a key"));
         };
         let map = self.map();
         let owner = map.owner_of(prepared.table.id, bucket);
         if self.doorway.is_shut() {
             let partition = owner.map_or(PartitionId::META, |partition| partition.id);
-            return std::future::ready(Err(self.leaving(partition))).boxed();
+            return refused(self.leaving(partition));
         }
-        let first = owner.map(|partition| (partition.id, self.target(partition, 0)));
-        let (router, context) = (Arc::clone(self), context.clone());
         // Only the first attempt is begun at once.
-        let begun = match first {
-            Some((id, target)) => Some((id, self.attempt(&context, id, target, prepared.kind.clone()))),
-            None => None,
-        };
-        async move { router.until_done(context, prepared, bucket, begun).await }.boxed()
+        let begun = owner.map(|partition| self.begin_attempt(context, partition, 0, prepared.kind.clone()));
+        let (router, context) = (Arc::clone(self), context.clone());
+        async move {
+            let mut way = Way::default();
+            let ended = router.until_done(context, prepared, bucket, begun, &mut way).await;
+            (ended, way)
+        }
+        .boxed()
     }
 
     async fn until_done(
@@ -204,7 +215,8 @@ impl Router {
         context: Context,
         prepared: Prepared,
         bucket: Bucket,
-        mut begun: Option<(PartitionId, BoxFuture<'static, Attempt>)>,
+        mut begun: Option<Begun>,
+        way: &mut Way,
     ) -> Result<Outcome, Failure> {
         let mut pause_ms = SHORTEST_PAUSE_MS;
         let mut tried = 0;
@@ -212,8 +224,10 @@ impl Router {
         loop {
             let mut at_once = false;
             let mut partition = PartitionId::META;
-            if let Some((id, attempt)) = begun.take() {
+            if let Some((id, there, attempt)) = begun.take() {
                 partition = id;
+                way.attempts += 1;
+                way.forwarded_to = there;
                 match attempt.await {
                     Attempt::Done(outcome) => return Ok(outcome),
                     Attempt::Failed(failure) => return Err(failure),
@@ -246,10 +260,10 @@ impl Router {
             if !map.map().tables.contains_key(&prepared.table.id) {
                 return Err(failure::unknown_table(prepared.table.name.as_str()));
             }
-            begun = map.owner_of(prepared.table.id, bucket).map(|partition| {
-                let target = self.target(partition, tried);
-                (partition.id, self.attempt(&context, partition.id, target, prepared.kind.clone()))
-            });
+            way.last_began = Some(clock::now());
+            begun = map
+                .owner_of(prepared.table.id, bucket)
+                .map(|partition| self.begin_attempt(&context, partition, tried, prepared.kind.clone()));
         }
     }
 
@@ -280,6 +294,21 @@ impl Router {
             (None, Some(group)) => Target::Here(group),
             (None, None) => Target::Nowhere,
         }
+    }
+
+    fn begin_attempt(
+        self: &Arc<Self>,
+        context: &Context,
+        partition: &Partition,
+        tried: usize,
+        kind: Kind,
+    ) -> Begun {
+        let target = self.target(partition, tried);
+        let there = match &target {
+            Target::There(node) => Some(*node),
+            Target::Here(_) | Target::Nowhere => None,
+        };
+        (partition.id, there, self.attempt(context, partition.id, target, kind))
     }
 
     fn attempt(

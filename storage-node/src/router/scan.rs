@@ -58,7 +58,7 @@ impl Router {
         request: &ScanRequest,
     ) -> Result<ScanResponse, Failure> {
         let _inside = self.doorway.enter();
-        let asked = Asked::scan(self, &request.table, context.door);
+        let asked = Asked::scan(self, request, context.door);
         let page = match self.doorway.is_shut() {
             true => Err(failure::retry_after("this node is shutting down: ask another", 50)),
             false => self.page(context, request).await,
