@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Address, ByteSize, ConfigError, CorsOrigins, DoorAddress, Doors, Limits, Listen, Logging, NodeConfig,
-    Observability, OrOff, Reached, Settings, Storage, TimeSpan, Timing,
+    Observability, OrOff, OtlpEndpoint, Ratio, Reached, Settings, Storage, TimeSpan, Timing, Tracing,
 };
 
 /// What a message between nodes may hold of one command, keys and values and all: such a
@@ -116,7 +116,10 @@ pub fn validate(given: Settings, machine: &dyn Machine) -> Result<NodeConfig, Co
             format: required("log_format", given.log_format)?,
             filter: filter(required("log_level", given.log_level)?)?,
         },
-        observability: Observability { slow_operation: slow_operation(given.slow_operation)? },
+        observability: Observability {
+            slow_operation: slow_operation(given.slow_operation)?,
+            tracing: tracing(given.otlp_endpoint, given.otlp_sampling_ratio)?,
+        },
         worker_threads: required("worker_threads", given.worker_threads)?,
         exit_with_parent: required("exit_with_parent", given.exit_with_parent)?,
     })
@@ -312,6 +315,15 @@ fn slow_operation(given: Option<OrOff<TimeSpan>>) -> Result<Option<Duration>, Co
         return Err(invalid("slow_operation", reason));
     }
     Ok(after)
+}
+
+fn tracing(
+    endpoint: Option<OrOff<OtlpEndpoint>>,
+    sampling: Option<Ratio>,
+) -> Result<Option<Tracing>, ConfigError> {
+    let sampling = required("otlp_sampling_ratio", sampling)?;
+    let endpoint = required("otlp_endpoint", endpoint)?.on();
+    Ok(endpoint.map(|endpoint| Tracing { endpoint, sampling }))
 }
 
 fn filter(text: String) -> Result<String, ConfigError> {

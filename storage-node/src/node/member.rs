@@ -182,6 +182,7 @@ impl Member {
             disk: Arc::clone(&node.disk),
             metrics: Arc::clone(&node.metrics),
             slow: Arc::clone(&node.slow),
+            traces: Arc::clone(&node.traces),
         });
         let forwarding = Arc::new(Forwarding { router: Arc::clone(&router) });
         let replicas = Arc::clone(&groups);

@@ -1,5 +1,6 @@
 //! An operation as it is counted, from its arrival to its answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,16 +8,19 @@ use bytes::Bytes;
 use placement::NodeId;
 use prost::Message;
 use proto::v1::{
-    Failure, ScanRequest, error_detail::Detail, operation::Operation as Kind, result::Result as Outcome,
+    Failure, ScanRequest, TraceContext, error_detail::Detail, operation::Operation as Kind,
+    result::Result as Outcome,
 };
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::context::Door;
+use super::context::{Context, Door};
 use super::operations::{Parts, Router, table_of};
 use crate::observability::metrics::{InFlight, OfTable, Operation as Counted, Outcome as Ended};
 use crate::observability::slow::SlowOperation;
+use crate::observability::traces::Span;
 use crate::partition::operations::key_of;
+use crate::raft::Group;
 use crate::seams::clock;
 
 /// What is remembered of an operation until it ends.
@@ -31,6 +35,7 @@ pub(super) struct Asked {
     key: Bytes,
     bytes: usize,
     began: Instant,
+    span: Option<Box<Span>>,
     _in_flight: InFlight,
 }
 
@@ -47,8 +52,8 @@ pub(super) struct Way {
 
 impl Asked {
     /// Of an operation that has just arrived.
-    pub fn of(router: &Arc<Router>, kind: &Kind, door: Door) -> Self {
-        let mut asked = Self::new(router, table_of(kind), counted(kind), door);
+    pub fn of(router: &Arc<Router>, kind: &Kind, context: &Context) -> Self {
+        let mut asked = Self::new(router, table_of(kind), counted(kind), context);
         if let Kind::Batch(batch) = kind
             && !batch.atomic
         {
@@ -63,8 +68,8 @@ impl Asked {
     }
 
     /// Of one page of a scan.
-    pub fn scan(router: &Arc<Router>, request: &ScanRequest, door: Door) -> Self {
-        let mut asked = Self::new(router, &request.table, Counted::Scan, door);
+    pub fn scan(router: &Arc<Router>, request: &ScanRequest, context: &Context) -> Self {
+        let mut asked = Self::new(router, &request.table, Counted::Scan, context);
         if router.parts.slow.is_on() {
             asked.key = (&request.start).max(&request.prefix).clone();
             asked.bytes = request.encoded_len();
@@ -72,10 +77,13 @@ impl Asked {
         asked
     }
 
-    fn new(router: &Arc<Router>, table: &str, kind: Counted, door: Door) -> Self {
-        let metrics = &router.parts.metrics;
+    fn new(router: &Arc<Router>, table: &str, kind: Counted, context: &Context) -> Self {
+        let Parts { metrics, traces, .. } = &router.parts;
+        let door = context.door;
+        let table = metrics.operations.of_table(table, || router.table(table).is_ok());
         Self {
-            table: metrics.operations.of_table(table, || router.table(table).is_ok()),
+            span: traces.begin(&context.trace, door.label(), kind, table.name()).map(Box::new),
+            table,
             _in_flight: metrics.operations.begin(door),
             router: Arc::clone(router),
             door,
@@ -84,6 +92,14 @@ impl Asked {
             key: Bytes::new(),
             bytes: 0,
             began: clock::now(),
+        }
+    }
+
+    /// The context of what is done for it: its own span, where it has one.
+    pub fn within<'c>(&self, context: &'c Context) -> Cow<'c, Context> {
+        match &self.span {
+            Some(span) => Cow::Owned(context.clone().in_trace(span.trace())),
+            None => Cow::Borrowed(context),
         }
     }
 
@@ -106,12 +122,12 @@ impl Asked {
         self.ended(refused.map_or(Ended::Done, ended_so), Way::default());
     }
 
-    fn ended(&self, ended: Ended, way: Way) {
+    fn ended(self, ended: Ended, way: Way) {
         self.table.count(self.door, self.kind, ended);
         self.timed(ended, way);
     }
 
-    fn timed(&self, outcome: Ended, way: Way) {
+    fn timed(mut self, outcome: Ended, way: Way) {
         let took = self.began.elapsed();
         let Parts { metrics, slow, .. } = &self.router.parts;
         metrics.operations.time(self.door, self.kind, took);
@@ -127,6 +143,12 @@ impl Asked {
             attempts: way.attempts,
             forwarded_to: way.forwarded_to.map(|node| self.name_of(node)),
         });
+        if let Some(mut span) = self.span.take() {
+            if let Some(node) = way.forwarded_to {
+                span.note("trilith.forwarded_to", self.name_of(node));
+            }
+            span.end(outcome);
+        }
     }
 
     fn name_of(&self, node: NodeId) -> String {
@@ -149,7 +171,26 @@ fn first_key(kind: &Kind) -> Option<&Bytes> {
     }
 }
 
-fn counted(kind: &Kind) -> Counted {
+/// Begins what this node does for another, if that says that it is to be recorded.
+pub(super) fn begin_forwarded(
+    router: &Router,
+    trace: Option<&TraceContext>,
+    operation: Counted,
+    group: &Group,
+) -> Option<Span> {
+    let traces = &router.parts.traces;
+    let table = || {
+        let map = router.map();
+        let table =
+            group.applied().descriptor().and_then(|owned| map.map().tables.get(&owned.table).cloned());
+        table.map(|table| table.name.to_string()).unwrap_or_default()
+    };
+    let mut span = traces.begin_forwarded(&traces.forwarded(trace), operation, table)?;
+    span.note("trilith.partition", group.group.to_string());
+    Some(span)
+}
+
+pub(super) fn counted(kind: &Kind) -> Counted {
     match kind {
         Kind::Get(_) => Counted::Get,
         Kind::Put(_) => Counted::Put,
@@ -163,14 +204,14 @@ fn counted(kind: &Kind) -> Counted {
     }
 }
 
-fn ended(outcome: &Outcome) -> Ended {
+pub(super) fn ended(outcome: &Outcome) -> Ended {
     match outcome {
         Outcome::Failure(failure) => ended_so(failure),
         _ => Ended::Done,
     }
 }
 
-fn ended_so(failure: &Failure) -> Ended {
+pub(super) fn ended_so(failure: &Failure) -> Ended {
     match (failure.reason(), Code::from(failure.code)) {
         (Some(Detail::OutcomeUnknown(_)), _) => Ended::Unknown,
         (Some(Detail::NotLeader(_) | Detail::WrongEpoch(_)), _) => Ended::Redirected,

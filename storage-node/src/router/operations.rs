@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tonic::Code;
 
 use super::admission::Admission;
-use super::asked::{Asked, Way};
+use super::asked::{self, Asked, Way};
 use super::context::Context;
 use super::doorway::Doorway;
 use super::failure;
@@ -29,6 +29,7 @@ use crate::disk::DiskWatch;
 use crate::meta::FollowedMap;
 use crate::observability::metrics::Metrics;
 use crate::observability::slow::SlowOperations;
+use crate::observability::traces::Traces;
 use crate::partition::operations::keys_of;
 use crate::raft::Groups;
 use crate::raft::network::forward::ForwardError;
@@ -64,6 +65,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Which operations were slow.
     pub slow: Arc<SlowOperations>,
+    /// What is told of operations as they go from node to node.
+    pub traces: Arc<Traces>,
 }
 
 /// Takes operations to where they are done.
@@ -134,7 +137,9 @@ impl Router {
     /// Begins an operation. What is written through a group that this node leads is in the
     /// group's queue when this returns, so that the order of calls is the order of writes.
     pub fn begin(self: &Arc<Self>, context: &Context, kind: Kind) -> BoxFuture<'static, OperationResult> {
-        let counted = Asked::of(self, &kind, context.door);
+        let counted = Asked::of(self, &kind, context);
+        let within = counted.within(context);
+        let context = &*within;
         let inside = self.doorway.enter();
         let outcome = match self.prepare(kind) {
             Err(failure) => std::future::ready((Err(failure), Way::default())).boxed(),
@@ -346,6 +351,7 @@ impl Router {
             operation: Some(operation),
             timeout_ms,
             partition: partition.0,
+            trace: self.parts.traces.forward(&context.trace),
             ..ForwardRequest::default()
         };
         match self.parts.peers.forward(node, request).await {
@@ -419,7 +425,9 @@ impl Router {
         };
         self.check_disk(&kind)?;
         let deadline = clock::now() + Duration::from_millis(request.timeout_ms);
-        local::begin(&group, kind, &self.admission, deadline).await.map_err(|error| match error {
+        let span = asked::begin_forwarded(self, request.trace.as_ref(), asked::counted(&kind), &group);
+        let done = local::begin(&group, kind, &self.admission, deadline).await;
+        let done = done.map_err(|error| match error {
             LocalError::NotLeader(leader) => failure::not_leader(id, leader, String::new()),
             LocalError::NotNow => failure::not_leader(id, None, String::new()),
             LocalError::WrongEpoch => {
@@ -427,7 +435,11 @@ impl Router {
                 failure::wrong_epoch(self.newer_map(map.partition(id)))
             }
             LocalError::Failed(failure) => failure,
-        })
+        });
+        if let Some(span) = span {
+            span.end(done.as_ref().map_or_else(asked::ended_so, asked::ended));
+        }
+        done
     }
 }
 
