@@ -21,6 +21,9 @@ pub use address::{Address, BadAddress};
 pub use byte_size::{BadByteSize, ByteSize};
 pub use cors_origins::{BadOrigin, CorsOrigins};
 pub use door_address::{BadDoorAddress, DoorAddress};
+pub use or_off::{BadOrOff, OrOff};
+pub use otlp_endpoint::{BadOtlpEndpoint, OtlpEndpoint};
+pub use ratio::{BadRatio, Ratio};
 pub use settings::{LogFormat, Settings};
 pub use time_span::{BadTimeSpan, TimeSpan};
 pub use validate::{Machine, ThisMachine, validate};
@@ -30,6 +33,9 @@ mod byte_size;
 mod cors_origins;
 mod door_address;
 mod file;
+mod or_off;
+mod otlp_endpoint;
+mod ratio;
 mod settings;
 mod time_span;
 mod validate;
@@ -97,6 +103,8 @@ pub struct NodeConfig {
     pub storage: Storage,
     /// What is logged, and how.
     pub logging: Logging,
+    /// What is told of operations.
+    pub observability: Observability,
     /// Threads that serve; 0: one for each core.
     pub worker_threads: u16,
     /// Whether the node ends when its standard input does.
@@ -201,6 +209,24 @@ pub struct Logging {
     pub filter: String,
 }
 
+/// What is told of operations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observability {
+    /// Operations that take so long are logged, if any.
+    pub slow_operation: Option<Duration>,
+    /// Where traces go, if anywhere.
+    pub tracing: Option<Tracing>,
+}
+
+/// Where traces go, and which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tracing {
+    /// The collector.
+    pub endpoint: OtlpEndpoint,
+    /// How many of the operations are recorded that belong to no trace yet.
+    pub sampling: Ratio,
+}
+
 /// Why a node cannot start with what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -290,6 +316,7 @@ impl From<&NodeConfig> for Settings {
     fn from(config: &NodeConfig) -> Self {
         let size = |bytes: usize| Some(ByteSize(bytes as u64));
         let count = |count: usize| Some(u32::try_from(count).unwrap_or(u32::MAX));
+        let tracing = config.observability.tracing.as_ref();
         Self {
             data: Some(config.data.clone()),
             name: Some(config.name.clone()),
@@ -330,6 +357,11 @@ impl From<&NodeConfig> for Settings {
             snapshot_bytes_per_second: Some(ByteSize(config.storage.snapshot_bytes_per_second)),
             log_format: Some(config.logging.format),
             log_level: Some(config.logging.filter.clone()),
+            slow_operation: Some(config.observability.slow_operation.map(TimeSpan::from).into()),
+            otlp_endpoint: Some(tracing.map(|tracing| tracing.endpoint.clone()).into()),
+            otlp_sampling_ratio: tracing
+                .map(|tracing| tracing.sampling)
+                .or(Self::defaults().otlp_sampling_ratio),
             worker_threads: Some(config.worker_threads),
             exit_with_parent: Some(config.exit_with_parent),
         }

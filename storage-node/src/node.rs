@@ -15,13 +15,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, Observability};
 use crate::control::clocks::Clocks;
 use crate::control::identity::{DataFolder, FolderError, Identity, Known};
 use crate::control::{SUPPORTED_CLUSTER_VERSION, join};
 use crate::disk::DiskWatch;
 use crate::doors::http::Health;
 use crate::observability::metrics::Metrics;
+use crate::observability::slow::SlowOperations;
+use crate::observability::traces::{Traces, TracesError};
 use crate::router::failure;
 use crate::seams::clock;
 use crate::seams::clock::WallClock;
@@ -40,6 +42,10 @@ pub struct Node {
     pub config: Arc<NodeConfig>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Which operations were slow.
+    pub slow: Arc<SlowOperations>,
+    /// What is told of operations as they go from node to node.
+    pub traces: Arc<Traces>,
     /// Its data folder.
     pub folder: DataFolder,
     /// Where others reach it.
@@ -70,6 +76,9 @@ pub enum NodeError {
     /// The disk cannot be asked.
     #[error("the disk of the data folder cannot be examined: {0}")]
     Disk(#[from] std::io::Error),
+    /// Traces cannot be sent.
+    #[error("otlp_endpoint: {0}")]
+    Traces(#[from] TracesError),
 }
 
 impl Node {
@@ -81,9 +90,15 @@ impl Node {
     ) -> Result<Arc<Self>, NodeError> {
         let folder = DataFolder::take(&config.data)?;
         let disk = Arc::new(DiskWatch::new(&config.data, config.storage.disk_nearly_full_percent)?);
+        let metrics = Arc::new(Metrics::new());
+        let Observability { slow_operation, tracing } = &config.observability;
+        let slow = SlowOperations::new(*slow_operation, metrics.registry());
+        let traces = Traces::start(tracing.as_ref(), &config.name, metrics.registry())?;
         let node = Arc::new(Self {
             config: Arc::new(config),
-            metrics: Arc::new(Metrics::new()),
+            metrics,
+            slow: Arc::new(slow),
+            traces: Arc::new(traces),
             folder,
             addresses,
             disk,
@@ -308,6 +323,7 @@ impl Node {
         if let Ok(member) = self.member() {
             member.stop().await;
         }
+        self.traces.stop().await;
     }
 
     /// Puts the data of a removed identity aside, after [`Node::stop`].

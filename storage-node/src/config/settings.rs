@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::address::Address;
 use super::byte_size::ByteSize;
 use super::door_address::DoorAddress;
+use super::or_off::OrOff;
+use super::otlp_endpoint::OtlpEndpoint;
+use super::ratio::Ratio;
 use super::time_span::TimeSpan;
 
 /// Every setting, once: its flag, its `TRILITH_*` variable and its name in a file all follow
@@ -169,6 +172,21 @@ pub struct Settings {
     /// `info,storage_node::raft=debug`.
     #[arg(long, env = "TRILITH_LOG_LEVEL", value_name = "FILTER", help_heading = "Process")]
     pub log_level: Option<String>,
+    /// Operations that take so long are logged, with where the time went.
+    #[arg(long, env = "TRILITH_SLOW_OPERATION", value_name = "TIME|off", help_heading = "Process")]
+    pub slow_operation: Option<OrOff<TimeSpan>>,
+    /// Where traces of operations are sent: an OpenTelemetry collector that takes OTLP over gRPC.
+    #[arg(
+        long,
+        env = "TRILITH_OTLP_ENDPOINT",
+        value_name = "http://HOST:PORT|off",
+        help_heading = "Process"
+    )]
+    pub otlp_endpoint: Option<OrOff<OtlpEndpoint>>,
+    /// How many of the operations are recorded whose callers name no trace, from 0 to 1. For the
+    /// others their callers decide.
+    #[arg(long, env = "TRILITH_OTLP_SAMPLING_RATIO", value_name = "RATIO", help_heading = "Process")]
+    pub otlp_sampling_ratio: Option<Ratio>,
     /// Threads that serve. 0: one for each core.
     #[arg(long, env = "TRILITH_WORKER_THREADS", value_name = "N", help_heading = "Process")]
     pub worker_threads: Option<u16>,
@@ -236,6 +254,9 @@ impl Settings {
             // openraft tells of every step it takes, and warns of every question that a peer did
             // not answer, also where the peer has only not made its replica yet.
             log_level: Some("info,openraft=error".to_owned()),
+            slow_operation: Some(OrOff::On(TimeSpan::from_millis(500))),
+            otlp_endpoint: Some(OrOff::Off),
+            otlp_sampling_ratio: Some(Ratio::percent(1)),
             worker_threads: Some(0),
             exit_with_parent: Some(false),
             data: None,
@@ -290,6 +311,9 @@ impl Settings {
             snapshot_bytes_per_second: self.snapshot_bytes_per_second.or(others.snapshot_bytes_per_second),
             log_format: self.log_format.or(others.log_format),
             log_level: self.log_level.or(others.log_level),
+            slow_operation: self.slow_operation.or(others.slow_operation),
+            otlp_endpoint: self.otlp_endpoint.or(others.otlp_endpoint),
+            otlp_sampling_ratio: self.otlp_sampling_ratio.or(others.otlp_sampling_ratio),
             worker_threads: self.worker_threads.or(others.worker_threads),
             exit_with_parent: self.exit_with_parent.or(others.exit_with_parent),
         }

@@ -93,7 +93,7 @@ fn every_setting_has_a_flag_a_variable_and_a_name_in_the_file() {
 fn a_printed_configuration_leads_to_the_same_one() {
     let line = "--data /data --port-offset 30 --listen-grpc 0.0.0.0:7400 --join a:7400,b:7410 --zone z --host h \
                 --heartbeat-interval 1s --election-timeout-min 3s --election-timeout-max 5s --sleep-after 7s --max-value-bytes 1MiB \
-                --log-format json --log-level debug --worker-threads 4 --exit-with-parent";
+                --log-format json --log-level debug --slow-operation off --otlp-endpoint http://c:4317 --otlp-sampling-ratio 0.5 --worker-threads 4 --exit-with-parent";
     let printed = match flags(&format!("{line} --print-config")).start(&HERE).unwrap() {
         Start::Print(printed) => printed,
         Start::Serve(_) => panic!("it was to be printed"),
@@ -188,6 +188,7 @@ fn settings_that_cannot_be_are_refused_by_name() {
         ("--listen-text 127.0.0.1:6379", "listen_text"),
         ("--max-connections 0", "max_connections"),
         ("--max-connection-bytes 1MiB", "max_connection_bytes"),
+        ("--slow-operation 0ms", "slow_operation"),
     ];
     for (line, name) in cases {
         let message = refusal(configured(&format!("--data /data {line}")));

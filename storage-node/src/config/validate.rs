@@ -1,12 +1,13 @@
 //! From settings to a configuration that cannot be wrong.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 use super::{
     Address, ByteSize, ConfigError, CorsOrigins, DoorAddress, Doors, Limits, Listen, Logging, NodeConfig,
-    Reached, Settings, Storage, TimeSpan, Timing,
+    Observability, OrOff, OtlpEndpoint, Ratio, Reached, Settings, Storage, TimeSpan, Timing, Tracing,
 };
 
 /// What a message between nodes may hold of one command, keys and values and all: such a
@@ -114,6 +115,10 @@ pub fn validate(given: Settings, machine: &dyn Machine) -> Result<NodeConfig, Co
         logging: Logging {
             format: required("log_format", given.log_format)?,
             filter: filter(required("log_level", given.log_level)?)?,
+        },
+        observability: Observability {
+            slow_operation: slow_operation(given.slow_operation)?,
+            tracing: tracing(given.otlp_endpoint, given.otlp_sampling_ratio)?,
         },
         worker_threads: required("worker_threads", given.worker_threads)?,
         exit_with_parent: required("exit_with_parent", given.exit_with_parent)?,
@@ -301,6 +306,24 @@ fn percent(given: Option<u8>) -> Result<u8, ConfigError> {
         return Err(invalid("disk_nearly_full_percent", format!("{percent} is more than 50")));
     }
     Ok(percent)
+}
+
+fn slow_operation(given: Option<OrOff<TimeSpan>>) -> Result<Option<Duration>, ConfigError> {
+    let after = required("slow_operation", given)?.on().map(TimeSpan::duration);
+    if after == Some(Duration::ZERO) {
+        let reason = "every operation takes longer than 0ms; to log none, write off".to_owned();
+        return Err(invalid("slow_operation", reason));
+    }
+    Ok(after)
+}
+
+fn tracing(
+    endpoint: Option<OrOff<OtlpEndpoint>>,
+    sampling: Option<Ratio>,
+) -> Result<Option<Tracing>, ConfigError> {
+    let sampling = required("otlp_sampling_ratio", sampling)?;
+    let endpoint = required("otlp_endpoint", endpoint)?.on();
+    Ok(endpoint.map(|endpoint| Tracing { endpoint, sampling }))
 }
 
 fn filter(text: String) -> Result<String, ConfigError> {

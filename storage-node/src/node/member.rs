@@ -26,7 +26,7 @@ use crate::control::meta_link::MetaLink;
 use crate::control::reporter::Reporter;
 use crate::control::service::Service;
 use crate::meta::FollowedMap;
-use crate::raft::Timing;
+use crate::observability::metrics::{Lag, Metrics};
 use crate::raft::groups::{self, Groups, GroupsError};
 use crate::raft::network::counters::Counters;
 use crate::raft::network::forward::Forwarded;
@@ -36,6 +36,7 @@ use crate::raft::network::peers::{self, AddressBook, PeerSettings, Peers};
 use crate::raft::network::scratch::Scratch;
 use crate::raft::network::throttle::SnapshotThrottle;
 use crate::raft::sleep::keeper;
+use crate::raft::{Group, Timing};
 use crate::router::operations::Parts;
 use crate::router::{Limits, Router};
 use crate::seams::{clock, fatal, threads};
@@ -183,6 +184,8 @@ impl Member {
             waiting_write_bytes: limits.max_waiting_write_bytes,
             disk: Arc::clone(&node.disk),
             metrics: Arc::clone(&node.metrics),
+            slow: Arc::clone(&node.slow),
+            traces: Arc::clone(&node.traces),
         });
         let forwarding = Arc::new(Forwarding { router: Arc::clone(&router) });
         let replicas = Arc::clone(&groups);
@@ -436,6 +439,15 @@ impl Member {
         });
     }
 
+    fn show_lag(&self, groups: &[Arc<Group>], metrics: &Metrics) {
+        let mut lag = Lag::default();
+        // In a group that sleeps everybody has everything.
+        groups.iter().filter(|group| !group.sleep().is_asleep()).for_each(|group| group.count_lag(&mut lag));
+        let map = self.router.map();
+        let nodes = &map.map().nodes;
+        metrics.lag.show(&lag, |id| nodes.get(&id).map_or_else(|| id.to_string(), |node| node.name.clone()));
+    }
+
     /// Makes this node dispensable, so that its doors can close: leadership goes first, while
     /// whoever asks is still served, and what is under way is finished before streams end.
     pub async fn leave(&self, patience: Duration) {
@@ -504,7 +516,9 @@ async fn watch_disk(node: Arc<Node>) {
                 .set(groups.iter().filter(|group| group.sleep().is_asleep()).count() as u64);
             metrics.leaders.set(groups.iter().filter(|group| group.leads()).count() as u64);
             metrics.waiting_write_bytes.set(member.router.admission.waiting() as u64);
+            member.show_lag(&groups, metrics);
         }
+        node.slow.tell_rest();
         turn += 1;
         tokio::time::sleep(DISK_LOOK).await;
     }

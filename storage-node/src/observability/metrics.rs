@@ -17,10 +17,12 @@ use crate::storage::log::Log;
 use crate::storage::log::writer::LogMetrics;
 
 pub use instrument::{Counter, Gauge, Histogram};
+pub use lag::{Behind, Lag, ShownLag};
 pub use operations::{InFlight, OfTable, Operation, Operations, Outcome};
 pub use registry::Registry;
 
 mod instrument;
+mod lag;
 mod operations;
 pub mod process;
 mod registry;
@@ -62,6 +64,10 @@ pub struct Metrics {
     pub disk_size_bytes: Gauge,
     /// 1 while writes are refused because the disk is nearly full.
     pub disk_nearly_full: Gauge,
+    /// How long flushes of the state took that the node asked for.
+    pub state_flush_seconds: Histogram,
+    /// How far replicas are behind.
+    pub lag: ShownLag,
     registry: Arc<Registry>,
 }
 
@@ -113,6 +119,12 @@ impl Metrics {
                 "kvstore_disk_nearly_full",
                 "1 while writes are refused because the disk is nearly full.",
             ),
+            state_flush_seconds: registry.histogram(
+                "kvstore_state_flush_seconds",
+                "How long flushing the state took, before the log was purged up to there.",
+                &[],
+            ),
+            lag: ShownLag::register(&registry),
             registry: Arc::clone(&registry),
         };
         let version = env!("CARGO_PKG_VERSION");
@@ -137,6 +149,12 @@ impl Metrics {
         show("kvstore_log_batches_total", "Batches written to the log.", LogMetrics::batches);
         show("kvstore_log_records_total", "Records written to the log, of all groups.", LogMetrics::records);
         show("kvstore_log_bytes_total", "About how many bytes these records had.", LogMetrics::bytes);
+        self.registry.show_histogram(
+            "kvstore_log_fsync_seconds",
+            "How long writing a batch to the log and syncing it took.",
+            &[],
+            log.metrics().fsync_seconds(),
+        );
     }
 
     /// Where others add figures of their own.
@@ -168,6 +186,7 @@ mod tests {
         for name in ["fsyncs", "batches", "records", "bytes"] {
             assert!(text.contains(&format!("# TYPE kvstore_log_{name}_total counter\n")), "{text}");
         }
+        assert!(text.contains("# TYPE kvstore_log_fsync_seconds histogram\n"), "{text}");
     }
 
     #[test]

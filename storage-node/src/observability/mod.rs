@@ -1,4 +1,6 @@
-//! What a node tells about itself: log lines for people, figures for machines.
+//! What a node tells about itself: log lines for people, figures and traces for machines.
 
 pub mod logging;
 pub mod metrics;
+pub mod slow;
+pub mod traces;

@@ -25,8 +25,8 @@ use super::proposals::{Proposals, ProposeError, Room};
 use super::sleep::Sleep;
 use super::sleep::endpoint::SleepyEndpoint;
 use super::state_machine::{Applied, Flushed, StateMachine};
-use super::type_config::{ReplicaPlace, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::observability::metrics::Metrics;
+use super::type_config::{LogId, ReplicaPlace, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::observability::metrics::{Lag, Metrics};
 use crate::partition::Answer;
 use crate::partition::read::Found;
 use crate::seams::clock;
@@ -541,6 +541,26 @@ impl Group {
             learners: membership.membership().learner_ids().collect(),
             joint: configs.len() > 1 || metrics.membership_config.log_id() != membership.log_id(),
             last_index: metrics.last_log_index.unwrap_or(0),
+        }
+    }
+
+    /// Counts how far its followers are behind, where it leads, and what it has not applied yet.
+    pub fn count_lag(&self, lag: &mut Lag) {
+        let leads = self.leads();
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let count = |index: Option<u64>| index.map_or(0, |index| index.saturating_add(1));
+        let index = |id: LogId| id.index();
+        let unapplied =
+            count(metrics.local_committed.map(index)).saturating_sub(count(metrics.last_applied.map(index)));
+        lag.apply.count(self.group, unapplied);
+        let last = count(metrics.last_log_index);
+        let followers = metrics.replication.iter().flatten().filter(|_| leads);
+        for (replica, matched) in followers.filter(|(replica, _)| **replica != self.replica.0) {
+            if let Some(place) = metrics.membership_config.get_node(replica) {
+                let behind = last.saturating_sub(count(matched.map(index)));
+                lag.followers.count((self.group, place.node), behind);
+            }
         }
     }
 

@@ -346,12 +346,15 @@ impl Groups {
     pub async fn purge_logs(&self) -> io::Result<usize> {
         let groups = self.all();
         let engine = Arc::clone(&self.parts.engine);
+        let flush_seconds = self.parts.metrics.state_flush_seconds.clone();
         let marked = threads::blocking({
             let groups = groups.clone();
             move || -> io::Result<Vec<_>> {
                 let pinned = engine.pin();
                 let marks = groups.iter().map(|group| group.mark(&pinned)).collect::<io::Result<Vec<_>>>()?;
+                let began = clock::now();
                 engine.flush()?;
+                flush_seconds.record(began.elapsed());
                 Ok(marks)
             }
         })

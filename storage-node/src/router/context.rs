@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::observability::traces::Trace;
 use crate::seams::clock;
 
 /// A way into a node; the label `door`.
@@ -46,6 +47,8 @@ pub struct Context {
     pub door: Door,
     /// When they stop waiting.
     pub deadline: Instant,
+    /// The trace that it belongs to.
+    pub trace: Trace,
 }
 
 /// Who asks.
@@ -58,7 +61,14 @@ pub enum Caller {
 impl Context {
     /// Somebody who waits for so long.
     pub fn within(door: Door, patience: Duration) -> Self {
-        Self { caller: Caller::Anonymous, door, deadline: clock::now() + patience }
+        let deadline = clock::now() + patience;
+        Self { caller: Caller::Anonymous, door, deadline, trace: Trace::None }
+    }
+
+    /// The same for a trace.
+    #[must_use]
+    pub fn in_trace(self, trace: Trace) -> Self {
+        Self { trace, ..self }
     }
 
     /// What is left.

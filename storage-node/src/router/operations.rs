@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tonic::Code;
 
 use super::admission::Admission;
-use super::asked::Asked;
+use super::asked::{self, Asked, Way};
 use super::context::Context;
 use super::doorway::Doorway;
 use super::failure;
@@ -29,6 +29,8 @@ use super::local::{self, LocalError};
 use crate::disk::DiskWatch;
 use crate::meta::FollowedMap;
 use crate::observability::metrics::Metrics;
+use crate::observability::slow::SlowOperations;
+use crate::observability::traces::Traces;
 use crate::partition::operations::keys_of;
 use crate::raft::Groups;
 use crate::raft::network::forward::ForwardError;
@@ -62,6 +64,10 @@ pub struct Parts {
     pub disk: Arc<DiskWatch>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Which operations were slow.
+    pub slow: Arc<SlowOperations>,
+    /// What is told of operations as they go from node to node.
+    pub traces: Arc<Traces>,
 }
 
 /// Takes operations to where they are done.
@@ -79,6 +85,12 @@ pub(super) struct Prepared {
     pub(super) table: Table,
     pub(super) kind: Kind,
 }
+
+/// How an operation ended, and which way it went.
+pub(super) type Ended = (Result<Outcome, Failure>, Way);
+
+/// A partition, the node that is asked if it is another one, and its answer.
+type Begun = (PartitionId, Option<NodeId>, BoxFuture<'static, Attempt>);
 
 enum Target {
     Here(Arc<crate::raft::Group>),
@@ -126,20 +138,22 @@ impl Router {
     /// Begins an operation. What is written through a group that this node leads is in the
     /// group's queue when this returns, so that the order of calls is the order of writes.
     pub fn begin(self: &Arc<Self>, context: &Context, kind: Kind) -> BoxFuture<'static, OperationResult> {
-        let counted = Asked::of(self, &kind, context.door);
+        let counted = Asked::of(self, &kind, context);
+        let within = counted.within(context);
+        let context = &*within;
         let inside = self.doorway.enter();
         let outcome = match self.prepare(kind) {
-            Err(failure) => std::future::ready(Err(failure)).boxed(),
+            Err(failure) => std::future::ready((Err(failure), Way::default())).boxed(),
             Ok(Prepared { kind: Kind::Batch(batch), table }) if !batch.atomic => {
-                self.scatter(context, &table, batch).map(Ok).boxed()
+                self.scatter(context, &table, batch).map(|outcome| (Ok(outcome), Way::default())).boxed()
             }
             Ok(prepared) => self.begin_prepared(context, Arc::new(prepared)),
         };
         outcome
-            .map(move |outcome| {
+            .map(move |(outcome, way)| {
                 drop(inside);
                 let outcome = outcome.unwrap_or_else(Outcome::Failure);
-                counted.end(&outcome);
+                counted.end(&outcome, way);
                 OperationResult { result: Some(outcome) }
             })
             .boxed()
@@ -180,26 +194,32 @@ impl Router {
         self: &Arc<Self>,
         context: &Context,
         prepared: Arc<Prepared>,
-    ) -> BoxFuture<'static, Result<Outcome, Failure>> {
+    ) -> BoxFuture<'static, Ended> {
+        let refused = |failure| std::future::ready((Err(failure), Way::default())).boxed();
         let Some(bucket) = bucket_of(&prepared) else {
-            return std::future::ready(Err(failure::invalid("an operation without a key"))).boxed();
+            return refused(failure::invalid("an operation without a key"));
         };
         let map = self.map();
         let owner = map.owner_of(prepared.table.id, bucket);
         if self.doorway.is_shut() {
             let partition = owner.map_or(PartitionId::META, |partition| partition.id);
-            return std::future::ready(Err(self.leaving(partition))).boxed();
+            return refused(self.leaving(partition));
         }
         let first = owner.map(|partition| (partition.id, self.target(partition, 0)));
         if let Some((_, Target::Here(group))) = &first
             && let Some(outcome) = local::read_at_once(group, &prepared.kind)
         {
-            return std::future::ready(Ok(outcome)).boxed();
+            return std::future::ready((Ok(outcome), Way::default())).boxed();
         }
-        let (router, context) = (Arc::clone(self), context.clone());
         // Only the first attempt is begun at once.
-        let begun = first.map(|(id, target)| (id, self.attempt(&context, id, target, &prepared.kind)));
-        async move { router.until_done(context, prepared, bucket, begun).await }.boxed()
+        let begun = first.map(|(id, target)| self.begin_attempt(context, id, target, &prepared.kind));
+        let (router, context) = (Arc::clone(self), context.clone());
+        async move {
+            let mut way = Way::default();
+            let ended = router.until_done(context, prepared, bucket, begun, &mut way).await;
+            (ended, way)
+        }
+        .boxed()
     }
 
     async fn until_done(
@@ -207,7 +227,8 @@ impl Router {
         context: Context,
         prepared: Arc<Prepared>,
         bucket: Bucket,
-        mut begun: Option<(PartitionId, BoxFuture<'static, Attempt>)>,
+        mut begun: Option<Begun>,
+        way: &mut Way,
     ) -> Result<Outcome, Failure> {
         let mut pause_ms = SHORTEST_PAUSE_MS;
         let mut tried = 0;
@@ -215,8 +236,10 @@ impl Router {
         loop {
             let mut at_once = false;
             let mut partition = PartitionId::META;
-            if let Some((id, attempt)) = begun.take() {
+            if let Some((id, there, attempt)) = begun.take() {
                 partition = id;
+                way.attempts += 1;
+                way.forwarded_to = there;
                 match attempt.await {
                     Attempt::Done(outcome) => return Ok(outcome),
                     Attempt::Failed(failure) => return Err(failure),
@@ -249,9 +272,10 @@ impl Router {
             if !map.map().tables.contains_key(&prepared.table.id) {
                 return Err(failure::unknown_table(prepared.table.name.as_str()));
             }
+            way.last_began = Some(clock::now());
             begun = map.owner_of(prepared.table.id, bucket).map(|partition| {
                 let target = self.target(partition, tried);
-                (partition.id, self.attempt(&context, partition.id, target, &prepared.kind))
+                self.begin_attempt(&context, partition.id, target, &prepared.kind)
             });
         }
     }
@@ -283,6 +307,20 @@ impl Router {
             (None, Some(group)) => Target::Here(group),
             (None, None) => Target::Nowhere,
         }
+    }
+
+    fn begin_attempt(
+        self: &Arc<Self>,
+        context: &Context,
+        partition: PartitionId,
+        target: Target,
+        kind: &Kind,
+    ) -> Begun {
+        let there = match &target {
+            Target::There(node) => Some(*node),
+            Target::Here(_) | Target::Nowhere => None,
+        };
+        (partition, there, self.attempt(context, partition, target, kind))
     }
 
     fn attempt(
@@ -322,7 +360,13 @@ impl Router {
         self.parts.metrics.forwarded.increment();
         let patience = if writes { context.left() } else { context.left().min(READ_PATIENCE) };
         let timeout_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        let request = ForwardRequest { operation, timeout_ms, partition: partition.0, scan: None };
+        let request = ForwardRequest {
+            operation,
+            timeout_ms,
+            partition: partition.0,
+            trace: self.parts.traces.forward(&context.trace),
+            scan: None,
+        };
         match self.parts.peers.forward(node, request).await {
             Ok(answer) => match OperationResult::decode(answer.result).ok().and_then(|done| done.result) {
                 Some(Outcome::Failure(failure)) => from_failure(failure),
@@ -395,7 +439,9 @@ impl Router {
         };
         self.check_disk(&kind)?;
         let deadline = clock::now() + Duration::from_millis(request.timeout_ms);
-        local::begin(&group, kind, &self.admission, deadline).await.map_err(|error| match error {
+        let span = asked::begin_forwarded(self, request.trace.as_ref(), asked::counted(&kind), &group);
+        let done = local::begin(&group, kind, &self.admission, deadline).await;
+        let done = done.map_err(|error| match error {
             LocalError::NotLeader(leader) => failure::not_leader(id, leader, String::new()),
             LocalError::NotNow => failure::not_leader(id, None, String::new()),
             LocalError::WrongEpoch => {
@@ -403,7 +449,11 @@ impl Router {
                 failure::wrong_epoch(self.newer_map(map.partition(id)))
             }
             LocalError::Failed(failure) => failure,
-        })
+        });
+        if let Some(span) = span {
+            span.end(done.as_ref().map_or_else(asked::ended_so, asked::ended));
+        }
+        done
     }
 }
 

@@ -12,12 +12,13 @@ use proto::v1::{
     Failure, ForwardRequest, Item, ScanPage, ScanPageRequest, ScanRequest, ScanResponse, error_detail::Detail,
 };
 
-use super::asked::Asked;
+use super::asked::{self, Asked};
 use super::context::Context;
 use super::cursor;
 use super::failure;
 use super::local::{self, LocalError};
 use super::operations::{Router, too_late};
+use crate::observability::metrics::{Operation, Outcome};
 use crate::seams::{clock, runtime};
 
 /// Partitions that are asked at once.
@@ -58,7 +59,9 @@ impl Router {
         request: &ScanRequest,
     ) -> Result<ScanResponse, Failure> {
         let _inside = self.doorway.enter();
-        let asked = Asked::scan(self, &request.table, context.door);
+        let asked = Asked::scan(self, request, context);
+        let within = asked.within(context);
+        let context = &*within;
         let page = match self.doorway.is_shut() {
             true => Err(failure::retry_after("this node is shutting down: ask another", 50)),
             false => self.page(context, request).await,
@@ -245,6 +248,7 @@ impl Router {
             scan: Some(ask),
             timeout_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
             partition: partition.id.0,
+            trace: self.parts.traces.forward(&context.trace),
             ..ForwardRequest::default()
         };
         self.parts.metrics.forwarded.increment();
@@ -280,13 +284,18 @@ impl Router {
         let Some(group) = self.parts.groups.get(id) else {
             return failed(failure::not_leader(id, None, String::new()));
         };
-        match local::scan(&group, ask, deadline).await {
+        let span = asked::begin_forwarded(self, request.trace.as_ref(), Operation::Scan, &group);
+        let page = match local::scan(&group, ask, deadline).await {
             Ok(page) => page,
             Err(LocalError::NotLeader(leader)) => failed(failure::not_leader(id, leader, String::new())),
             Err(LocalError::NotNow) => failed(failure::not_leader(id, None, String::new())),
             Err(LocalError::WrongEpoch) => failed(failure::wrong_epoch(self.newer_map(None))),
             Err(LocalError::Failed(failure)) => failed(failure),
+        };
+        if let Some(span) = span {
+            span.end(page.failure.as_ref().map_or(Outcome::Done, asked::ended_so));
         }
+        page
     }
 }
 

@@ -167,7 +167,7 @@ impl Router {
             let Some(kind) = kind else { return std::future::ready(Vec::new()).boxed() };
             let done = self.begin_prepared(context, Arc::new(Prepared { table: table.clone(), kind }));
             return done
-                .map(move |outcome| {
+                .map(move |(outcome, _)| {
                     let outcome = outcome.unwrap_or_else(Outcome::Failure);
                     vec![(place, OperationResult { result: Some(outcome) })]
                 })
@@ -179,7 +179,7 @@ impl Router {
         let done = self.begin_prepared(context, Arc::clone(&prepared));
         let (router, context) = (Arc::clone(self), context.clone());
         async move {
-            match done.await {
+            match done.await.0 {
                 Ok(Outcome::Batch(answered)) if answered.results.len() == places.len() => {
                     places.into_iter().zip(answered.results).collect()
                 }

@@ -11,12 +11,15 @@ use proto::v1::{
     ScanRequest, ScanResponse, StreamRequest, StreamResponse, TxnRequest, TxnResponse,
     operation::Operation as Kind, result::Result as Outcome,
 };
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::pipeline::Pipeline;
 use super::{context_of, status};
 use crate::doors::Operations;
 use crate::node::Node;
+use crate::observability::traces::Trace;
+use crate::router::Context;
 use crate::router::context::Door;
 use crate::router::failure;
 
@@ -32,13 +35,21 @@ impl KvDoor {
         Self { operations: Operations::new(node, Door::Grpc) }
     }
 
+    fn context(&self, metadata: &MetadataMap) -> Context {
+        context_of(metadata).in_trace(self.trace(metadata))
+    }
+
+    fn trace(&self, metadata: &MetadataMap) -> Trace {
+        self.operations.node().traces.asked(|name| metadata.get(name)?.to_str().ok())
+    }
+
     async fn run<T>(
         &self,
-        metadata: &tonic::metadata::MetadataMap,
+        metadata: &MetadataMap,
         kind: Kind,
         pick: impl FnOnce(Outcome) -> Option<T>,
     ) -> Result<Response<T>, Status> {
-        let context = context_of(metadata);
+        let context = self.context(metadata);
         let outcome = self.operations.run(&context, kind).await.map_err(status)?;
         let picked =
             pick(outcome).ok_or_else(|| status(failure::internal("an operation had another's result")))?;
@@ -127,15 +138,16 @@ impl Kv for KvDoor {
     async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<Pages>, Status> {
         let (metadata, _, scan) = request.into_parts();
         let operations = self.operations.clone();
-        let whole = metadata.contains_key("grpc-timeout").then(|| context_of(&metadata));
+        let whole = metadata.contains_key("grpc-timeout").then(|| self.context(&metadata));
+        let trace = self.trace(&metadata);
         let limited = scan.limit > 0;
         let first = Some((scan, 0));
         let pages = stream::try_unfold(first, move |next| {
-            let (operations, whole) = (operations.clone(), whole.clone());
+            let (operations, whole, trace) = (operations.clone(), whole.clone(), trace.clone());
             async move {
                 let Some((mut scan, given)) = next else { return Ok(None) };
                 // Without a deadline for the whole scan each page has its own.
-                let context = whole.unwrap_or_else(|| context_of(&tonic::metadata::MetadataMap::new()));
+                let context = whole.unwrap_or_else(|| context_of(&MetadataMap::new()).in_trace(trace));
                 let limit = scan.limit;
                 scan.limit = if limited { limit - given } else { 0 };
                 let page = operations.scan(&context, &scan).await?;
@@ -157,7 +169,12 @@ impl Kv for KvDoor {
     ) -> Result<Response<Self::StreamStream>, Status> {
         let member = self.operations.member().map_err(status)?;
         let operations = self.operations.clone();
-        let begin = move |kind| operations.begin(&operations.context(super::STREAM_PATIENCE), kind);
+        // Of the whole stream, because its messages have no headers.
+        let trace = self.trace(request.metadata());
+        let begin = move |kind| {
+            let context = operations.context(super::STREAM_PATIENCE).in_trace(trace.clone());
+            operations.begin(&context, kind)
+        };
         // What has arrived by then is still answered.
         let operations = request.into_inner().take_until(member.closing().cancelled_owned());
         Ok(Response::new(Pipeline::new(operations.boxed(), begin).boxed()))

@@ -91,6 +91,11 @@ impl Histogram {
         self.0.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.0.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// What it holds. Whoever records meanwhile may be in it or not, but counts agree with
     /// each other: the last bucket is the count.
     pub(super) fn read(&self) -> Reading {

@@ -117,6 +117,7 @@ pub struct Operations {
 /// The counts of a table, by door and kind.
 #[derive(Debug)]
 pub struct OfTable {
+    name: String,
     counts: [[[Counter; Outcome::ALL.len()]; Operation::ALL.len()]; Door::ALL.len()],
 }
 
@@ -188,12 +189,18 @@ impl Operations {
         };
         let of_operation = |door, operation| Outcome::ALL.map(|outcome| counter(door, operation, outcome));
         OfTable {
+            name: table.to_owned(),
             counts: Door::ALL.map(|door| Operation::ALL.map(|operation| of_operation(door, operation))),
         }
     }
 }
 
 impl OfTable {
+    /// Its name, or the one that many share.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Counts an operation that ended.
     pub fn count(&self, door: Door, operation: Operation, outcome: Outcome) {
         self.counts[door as usize][operation as usize][outcome as usize].increment();

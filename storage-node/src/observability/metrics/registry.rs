@@ -17,8 +17,14 @@ pub struct Registry {
 /// The figures of one name, which differ in their labels.
 struct Family {
     help: &'static str,
+    kind: &'static str,
     series: BTreeMap<Labels, Source>,
+    /// Further series, which come and go.
+    more: Option<Box<dyn Fn() -> Vec<Labelled> + Send + Sync>>,
 }
+
+/// A value and its labels.
+pub type Labelled = (Vec<(&'static str, String)>, f64);
 
 /// Names and values of labels, as they are written.
 type Labels = String;
@@ -49,8 +55,19 @@ impl Registry {
     /// A new histogram of times. By custom its name ends with `_seconds`.
     pub fn histogram(&self, name: &'static str, help: &'static str, labels: &[(&str, &str)]) -> Histogram {
         let histogram = Histogram::default();
-        self.add(name, help, labels, Source::Histogram(histogram.clone()));
+        self.show_histogram(name, help, labels, &histogram);
         histogram
+    }
+
+    /// Shows a histogram that somebody else has.
+    pub fn show_histogram(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&str, &str)],
+        histogram: &Histogram,
+    ) {
+        self.add(name, help, labels, Source::Histogram(histogram.clone()));
     }
 
     /// A counter that is asked when somebody reads. It is called under the registry's lock,
@@ -76,16 +93,33 @@ impl Registry {
         self.add(name, help, labels, Source::GaugeFn(Box::new(value)));
     }
 
+    /// Gauges of one name whose labels come and go. Whoever adds them bounds how many there are.
+    /// The name is shown also while there are none.
+    pub fn gauges_fn(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        values: impl Fn() -> Vec<Labelled> + Send + Sync + 'static,
+    ) {
+        let mut families = self.families.lock();
+        let family = families.entry(name).or_insert_with(|| Family::new(help, "gauge"));
+        family.more = Some(Box::new(values));
+    }
+
     /// Everything, sorted by name and labels.
     pub fn text(&self) -> String {
         let mut out = String::new();
         for (name, family) in self.families.lock().iter() {
-            let Some(kind) = family.series.values().next().map(Source::kind) else { continue };
+            let kind = family.kind;
             let help = family.help.replace('\\', "\\\\").replace('\n', "\\n");
             line(&mut out, format_args!("# HELP {name} {help}"));
             line(&mut out, format_args!("# TYPE {name} {kind}"));
             for (labels, source) in &family.series {
                 source.write(&mut out, name, labels);
+            }
+            for (labels, value) in family.more.iter().flat_map(|more| more()) {
+                let labels = written(labels.iter().map(|(label, value)| (*label, value.as_str())));
+                line(&mut out, format_args!("{name}{{{labels}}} {}", number(value)));
             }
         }
         out
@@ -94,15 +128,16 @@ impl Registry {
     /// The last to register a name with the same labels is the one that is read.
     fn add(&self, name: &'static str, help: &'static str, labels: &[(&str, &str)], source: Source) {
         debug_assert!(name.starts_with("kvstore_"), "{name} is not named as metrics are here");
-        let labels: Vec<_> =
-            labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
         let mut families = self.families.lock();
-        let family = families.entry(name).or_insert_with(|| Family { help, series: BTreeMap::new() });
-        debug_assert!(
-            family.series.values().all(|other| other.kind() == source.kind()),
-            "{name} is registered as two kinds"
-        );
-        family.series.insert(labels.join(","), source);
+        let family = families.entry(name).or_insert_with(|| Family::new(help, source.kind()));
+        debug_assert!(family.kind == source.kind(), "{name} is registered as two kinds");
+        family.series.insert(written(labels.iter().copied()), source);
+    }
+}
+
+impl Family {
+    fn new(help: &'static str, kind: &'static str) -> Self {
+        Self { help, kind, series: BTreeMap::new(), more: None }
     }
 }
 
@@ -156,6 +191,11 @@ fn number(value: f64) -> String {
     } else {
         value.to_string()
     }
+}
+
+fn written<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Labels {
+    let labels: Vec<_> = labels.map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+    labels.join(",")
 }
 
 fn escaped(value: &str) -> String {

@@ -21,8 +21,9 @@ use placement::ReplicaId;
 
 use super::engine::{LogEngine, Record};
 use super::error::LogError;
+use crate::observability::metrics::Histogram;
 use crate::raft::type_config::LogId;
-use crate::seams::{fatal, threads};
+use crate::seams::{clock, fatal, threads};
 
 /// A batch takes no further record once it holds this much, so that one sync never keeps
 /// everyone waiting for too long.
@@ -84,7 +85,7 @@ impl WriteQueue {
 /// What the writer has done since it started.
 #[derive(Debug, Default)]
 pub struct LogMetrics {
-    fsyncs: AtomicU64,
+    fsync_seconds: Histogram,
     batches: AtomicU64,
     records: AtomicU64,
     bytes: AtomicU64,
@@ -93,7 +94,12 @@ pub struct LogMetrics {
 impl LogMetrics {
     /// Syncs to disk.
     pub fn fsyncs(&self) -> u64 {
-        self.fsyncs.load(Ordering::Relaxed)
+        self.fsync_seconds.count()
+    }
+
+    /// How long writing and syncing a batch took: what everybody who writes waits for at least.
+    pub fn fsync_seconds(&self) -> &Histogram {
+        &self.fsync_seconds
     }
 
     /// Batches taken from the queue; those that nobody had to wait for are written with a
@@ -193,10 +199,11 @@ impl Writer {
         // After a failed sync the system may have dropped the very pages that it could not
         // write, and a second sync would succeed without them. So nothing is tried again:
         // the next start reads what is really there.
+        let began = clock::now();
         if let Err(error) = self.engine.write(batch) {
             fatal::stop("the log could not be written", &error);
         }
-        self.metrics.fsyncs.fetch_add(1, Ordering::Relaxed);
+        self.metrics.fsync_seconds.record(began.elapsed());
     }
 }
 

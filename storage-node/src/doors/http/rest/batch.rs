@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use proto::v1::{
@@ -141,7 +141,7 @@ pub fn routes() -> OpenApiRouter<Api> {
     request_body(content = BatchShape<'static>, content_type = "application/json"),
     responses((status = 200, body = BatchAnswer, description = "A result for each operation"), BatchProblems)
 )]
-async fn batch(State(api): State<Api>, request: Request) -> Answer {
+async fn batch(api: Api, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let query = Query::of(&parts, &["atomic", "ttl"])?;
     let atomic = query.flag("atomic")?;

@@ -1,6 +1,6 @@
 //! The cluster: how it is, who leads it, and where partitions are.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use proto::v1::{ListPartitionsRequest, ListPartitionsResponse, StatusRequest, StatusResponse};
 use serde::Serialize;
@@ -92,7 +92,7 @@ async fn ask(api: &Api) -> Result<(StatusResponse, Names), Problem> {
     get, path = "/cluster/status", tag = "cluster", operation_id = "clusterStatus",
     responses((status = 200, body = StatusShown, description = "How the cluster is"), LookProblems)
 )]
-async fn status(State(api): State<Api>, request: Request) -> Answer {
+async fn status(api: Api, request: Request) -> Answer {
     Query::of(&request.into_parts().0, &[])?;
     let Ok(member) = api.member() else {
         let shown = StatusShown {
@@ -128,7 +128,7 @@ async fn status(State(api): State<Api>, request: Request) -> Answer {
     get, path = "/cluster/leader", tag = "cluster", operation_id = "clusterLeader",
     responses((status = 200, body = NodeShown, description = "The meta leader"), LookProblems)
 )]
-async fn leader(State(api): State<Api>, request: Request) -> Answer {
+async fn leader(api: Api, request: Request) -> Answer {
     Query::of(&request.into_parts().0, &[])?;
     let (status, _) = ask(&api).await?;
     let leads = |node: &proto::v1::NodeStatus| {
@@ -146,7 +146,7 @@ async fn leader(State(api): State<Api>, request: Request) -> Answer {
     params(PartitionsAsked),
     responses((status = 200, body = Partitions, description = "The partitions"), LookProblems)
 )]
-async fn partitions(State(api): State<Api>, request: Request) -> Answer {
+async fn partitions(api: Api, request: Request) -> Answer {
     let query = Query::of(&request.into_parts().0, &["table"])?;
     let table = query.text("table")?.unwrap_or_default();
     let listed: ListPartitionsResponse =

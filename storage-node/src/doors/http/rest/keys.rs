@@ -1,7 +1,7 @@
 //! One key: read, write, delete, and whether it is there.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -93,7 +93,7 @@ pub fn routes() -> OpenApiRouter<Api> {
         ReadProblems,
     )
 )]
-async fn get_by_path(State(api): State<Api>, request: Request) -> Answer {
+async fn get_by_path(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
     let query = Query::of(&parts, &["stale"])?;
     let key = address::key_in(address::path_of(&parts))?;
@@ -111,7 +111,7 @@ async fn get_by_path(State(api): State<Api>, request: Request) -> Answer {
         ReadProblems,
     )
 )]
-async fn get_by_query(State(api): State<Api>, request: Request) -> Answer {
+async fn get_by_query(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
     let query = Query::of(&parts, &["key", "key64", "stale"])?;
     get(&api, &parts, query.key()?, query.flag("stale")?).await
@@ -132,7 +132,7 @@ async fn get_by_query(State(api): State<Api>, request: Request) -> Answer {
         WriteProblems,
     )
 )]
-async fn put_by_path(State(api): State<Api>, request: Request) -> Answer {
+async fn put_by_path(api: Api, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let query = Query::of(&parts, &["ttl"])?;
     let key = address::key_in(address::path_of(&parts))?;
@@ -151,7 +151,7 @@ async fn put_by_path(State(api): State<Api>, request: Request) -> Answer {
         WriteProblems,
     )
 )]
-async fn put_by_query(State(api): State<Api>, request: Request) -> Answer {
+async fn put_by_query(api: Api, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let query = Query::of(&parts, &["key", "key64", "ttl"])?;
     put(&api, &parts, body, query.key()?, &query).await
@@ -163,7 +163,7 @@ async fn put_by_query(State(api): State<Api>, request: Request) -> Answer {
     params(KeyInPath, ConditionHeaders, Retryable),
     responses((status = 200, body = Deleted, description = "There was such a key, and it is gone"), WriteProblems)
 )]
-async fn delete_by_path(State(api): State<Api>, request: Request) -> Answer {
+async fn delete_by_path(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
     Query::of(&parts, &[])?;
     let key = address::key_in(address::path_of(&parts))?;
@@ -176,7 +176,7 @@ async fn delete_by_path(State(api): State<Api>, request: Request) -> Answer {
     params(KeyInQuery, ConditionHeaders, Retryable),
     responses((status = 200, body = Deleted, description = "There was such a key, and it is gone"), WriteProblems)
 )]
-async fn delete_by_query(State(api): State<Api>, request: Request) -> Answer {
+async fn delete_by_query(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
     let key = Query::of(&parts, &["key", "key64"])?.key()?;
     delete(&api, &parts, key).await

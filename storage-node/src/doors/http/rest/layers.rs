@@ -19,6 +19,7 @@ use super::body::overloaded;
 use super::problem::{Kind, Problem};
 use crate::config::CorsOrigins;
 use crate::doors::http::connection::{Account, HeldBody};
+use crate::observability::traces;
 use crate::seams::runtime;
 
 /// The name under which a request is found again in logs.
@@ -93,6 +94,8 @@ fn cors(origins: &CorsOrigins) -> CorsLayer {
         header::IF_NONE_MATCH,
         super::idempotency::HEADER,
         REQUEST_ID,
+        HeaderName::from_static(traces::HEADERS[0]),
+        HeaderName::from_static(traces::HEADERS[1]),
     ];
     CorsLayer::new()
         .allow_origin(allowed)

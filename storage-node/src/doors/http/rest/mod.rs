@@ -12,11 +12,13 @@
 //! `/api/v1/tables/{table}/kv`. The document of it all, at `/api/v1/openapi.json`, is made of
 //! what stands beside the functions that answer; `/api/v1/docs` shows it to people.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{OriginalUri, Request};
+use axum::extract::{FromRequestParts, OriginalUri, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use prost::Message;
@@ -28,7 +30,8 @@ use serde::Serialize;
 use crate::config::Limits;
 use crate::doors::Operations;
 use crate::node::Member;
-use crate::router::failure;
+use crate::observability::traces::Trace;
+use crate::router::{Context, failure};
 
 pub mod address;
 pub mod batch;
@@ -61,6 +64,19 @@ pub type Answer = Result<Response, Problem>;
 #[derive(Clone)]
 pub struct Api {
     shared: Arc<Shared>,
+    /// What a request belongs to.
+    trace: Trace,
+}
+
+/// As a request sees it.
+impl FromRequestParts<Api> for Api {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
+        let traces = &api.shared.operations.node().traces;
+        let trace = traces.asked(|name| parts.headers.get(name)?.to_str().ok());
+        Ok(Self { trace, ..api.clone() })
+    }
 }
 
 struct Shared {
@@ -75,7 +91,7 @@ pub fn router(operations: Operations) -> Router {
     let shared = Shared { operations, limits: config.limits, seen: Seen::default() };
     let (router, document) = openapi::routes().split_for_parts();
     let router = router
-        .with_state(Api { shared: Arc::new(shared) })
+        .with_state(Api { shared: Arc::new(shared), trace: Trace::None })
         .merge(openapi::pages(document))
         .merge(documents::routes())
         .fallback(no_such_path)
@@ -108,14 +124,14 @@ impl Api {
     pub async fn run(&self, kind: Kind) -> Result<Outcome, Problem> {
         self.member()?;
         let operations = &self.shared.operations;
-        Ok(operations.run(&operations.context(PATIENCE), kind).await?)
+        Ok(operations.run(&self.context(), kind).await?)
     }
 
     /// One page of a scan.
     pub async fn scan(&self, request: &ScanRequest) -> Result<ScanResponse, Problem> {
         self.member()?;
         let operations = &self.shared.operations;
-        Ok(operations.scan(&operations.context(PATIENCE), request).await?)
+        Ok(operations.scan(&self.context(), request).await?)
     }
 
     /// Asks the meta leader.
@@ -126,7 +142,11 @@ impl Api {
     ) -> Result<A, Problem> {
         self.member()?;
         let operations = &self.shared.operations;
-        Ok(operations.admin(&operations.context(PATIENCE), method, request).await?)
+        Ok(operations.admin(&self.context(), method, request).await?)
+    }
+
+    fn context(&self) -> Context {
+        self.shared.operations.context(PATIENCE).in_trace(self.trace.clone())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Keys in their order, in pages.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use proto::v1::ScanRequest;
@@ -58,7 +58,7 @@ pub fn routes() -> OpenApiRouter<Api> {
     params(RangeAsked, Stale),
     responses((status = 200, body = Page, description = "A page of items"), RangeProblems)
 )]
-async fn range(State(api): State<Api>, request: Request) -> Answer {
+async fn range(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
     let expected = ["startKey", "endKey", "prefix", "limit", "cursor", "reverse", "keysOnly", "stale"];
     let query = Query::of(&parts, &expected)?;

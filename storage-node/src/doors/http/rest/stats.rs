@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use proto::v1::{DescribeTableRequest, DescribeTableResponse, PartitionStatus, ReplicaRole};
@@ -117,7 +117,7 @@ pub fn routes() -> OpenApiRouter<Api> {
     get, path = "/kv/stats", tag = "keys", operation_id = "stats",
     responses((status = 200, body = StatsShown, description = "The table and its partitions"), LookProblems)
 )]
-async fn stats(State(api): State<Api>, request: Request) -> Answer {
+async fn stats(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
     Query::of(&parts, &[])?;
     let name = address::table_in(address::path_of(&parts))?;

@@ -1,6 +1,6 @@
 //! Tables: list, create, describe, alter, drop.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse as _;
 use placement::TableId;
@@ -121,7 +121,7 @@ pub fn routes() -> OpenApiRouter<Api> {
     get, path = "/tables", tag = "tables", operation_id = "listTables",
     responses((status = 200, body = Tables, description = "All tables"), LookProblems)
 )]
-async fn list(State(api): State<Api>, request: Request) -> Answer {
+async fn list(api: Api, request: Request) -> Answer {
     Query::of(&request.into_parts().0, &[])?;
     let listed: ListTablesResponse = api.admin("ListTables", &ListTablesRequest {}).await?;
     json(StatusCode::OK, &Tables { tables: listed.tables.into_iter().map(TableShown::from).collect() })
@@ -140,7 +140,7 @@ async fn list(State(api): State<Api>, request: Request) -> Answer {
         ChangeProblems,
     )
 )]
-async fn create(State(api): State<Api>, request: Request) -> Answer {
+async fn create(api: Api, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     Query::of(&parts, &[])?;
     Media::must_be_json(&parts.headers)?;
@@ -179,7 +179,7 @@ async fn create(State(api): State<Api>, request: Request) -> Answer {
     params(TableInPath),
     responses((status = 200, body = StatsShown, description = "The table and its partitions"), LookProblems)
 )]
-async fn describe(State(api): State<Api>, request: Request) -> Answer {
+async fn describe(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
     Query::of(&parts, &[])?;
     stats::describe(&api, address::table_in(address::path_of(&parts))?).await
@@ -192,7 +192,7 @@ async fn describe(State(api): State<Api>, request: Request) -> Answer {
     request_body(content = ChangeGiven, content_type = "application/json"),
     responses((status = 200, body = TableShown, description = "The table as it is now"), ChangeProblems)
 )]
-async fn alter(State(api): State<Api>, request: Request) -> Answer {
+async fn alter(api: Api, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     Query::of(&parts, &[])?;
     let name = address::table_in(address::path_of(&parts))?;
@@ -212,7 +212,7 @@ async fn alter(State(api): State<Api>, request: Request) -> Answer {
     params(TableInPath),
     responses((status = 204, description = "The table is gone"), ChangeProblems)
 )]
-async fn drop_table(State(api): State<Api>, request: Request) -> Answer {
+async fn drop_table(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
     Query::of(&parts, &[])?;
     let name = address::table_in(address::path_of(&parts))?;

@@ -1,6 +1,6 @@
 //! What moves between nodes: the plan that would balance the cluster, and what is under way.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use proto::v1::{
@@ -122,7 +122,7 @@ impl From<MoveStatus> for MoveShown {
     get, path = "/cluster/moves", tag = "cluster", operation_id = "listMoves",
     responses((status = 200, body = Moves, description = "Under way first, then the last that ended"), LookProblems)
 )]
-async fn list(State(api): State<Api>, request: Request) -> Answer {
+async fn list(api: Api, request: Request) -> Answer {
     Query::of(&request.into_parts().0, &[])?;
     let listed: ListMovesResponse = api.admin("ListMoves", &ListMovesRequest {}).await?;
     json(StatusCode::OK, &Moves { moves: listed.moves.into_iter().map(MoveShown::from).collect() })
@@ -134,7 +134,7 @@ async fn list(State(api): State<Api>, request: Request) -> Answer {
     params(MoveInPath),
     responses((status = 204, description = "It is called off"), ChangeProblems)
 )]
-async fn cancel(State(api): State<Api>, request: Request) -> Answer {
+async fn cancel(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
     Query::of(&parts, &[])?;
     let segment = address::path_of(&parts).rsplit('/').next().unwrap_or_default();
@@ -151,7 +151,7 @@ async fn cancel(State(api): State<Api>, request: Request) -> Answer {
     get, path = "/cluster/rebalance", tag = "cluster", operation_id = "planRebalance",
     responses((status = 200, body = Plan, description = "The plan"), LookProblems)
 )]
-async fn plan(State(api): State<Api>, request: Request) -> Answer {
+async fn plan(api: Api, request: Request) -> Answer {
     Query::of(&request.into_parts().0, &[])?;
     let plan: PlanRebalanceResponse = api.admin("PlanRebalance", &PlanRebalanceRequest {}).await?;
     let balanced = plan.moves.is_empty();
@@ -175,7 +175,7 @@ pub struct ApplyAsked {
     params(ApplyAsked),
     responses((status = 202, body = Applied, description = "The moves have begun"), ChangeProblems)
 )]
-async fn apply(State(api): State<Api>, request: Request) -> Answer {
+async fn apply(api: Api, request: Request) -> Answer {
     let query = Query::of(&request.into_parts().0, &["mapRevision"])?;
     let wanted = query.parsed::<u64>("mapRevision", "the revision of a map")?;
     let plan: PlanRebalanceResponse = api.admin("PlanRebalance", &PlanRebalanceRequest {}).await?;

@@ -1,6 +1,6 @@
 //! Nodes: list them, and take them out of service and back.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use proto::v1::{
@@ -204,7 +204,7 @@ pub fn routes() -> OpenApiRouter<Api> {
     get, path = "/cluster/nodes", tag = "cluster", operation_id = "listNodes",
     responses((status = 200, body = Nodes, description = "All nodes"), LookProblems)
 )]
-async fn list(State(api): State<Api>, request: Request) -> Answer {
+async fn list(api: Api, request: Request) -> Answer {
     Query::of(&request.into_parts().0, &[])?;
     json(StatusCode::OK, &Nodes { nodes: listed(&api).await? })
 }
@@ -220,7 +220,7 @@ async fn listed(api: &Api) -> Result<Vec<NodeShown>, Problem> {
     params(NodeInPath),
     responses((status = 200, body = NodeShown, description = "The node"), LookProblems)
 )]
-async fn one(State(api): State<Api>, request: Request) -> Answer {
+async fn one(api: Api, request: Request) -> Answer {
     let wanted = node_in(&request.into_parts().0)?.node;
     let found = listed(&api).await?.into_iter().find(|node| node.id == wanted || node.name == wanted);
     let found = found.ok_or_else(|| {
@@ -235,7 +235,7 @@ async fn one(State(api): State<Api>, request: Request) -> Answer {
     params(NodeInPath),
     responses((status = 200, body = CanRestart, description = "Whether it may, and why"), LookProblems)
 )]
-async fn can_restart(State(api): State<Api>, request: Request) -> Answer {
+async fn can_restart(api: Api, request: Request) -> Answer {
     let asked = node_in(&request.into_parts().0)?;
     let answer: CanRestartResponse = api.admin("CanRestart", &asked).await?;
     let shown = CanRestart { can_restart: answer.yes, reason: answer.reason, blocking: answer.blocking };
@@ -248,7 +248,7 @@ async fn can_restart(State(api): State<Api>, request: Request) -> Answer {
     params(NodeInPath),
     responses((status = 200, body = NodeLeft, description = "It is under way"), ChangeProblems)
 )]
-async fn drain(State(api): State<Api>, request: Request) -> Answer {
+async fn drain(api: Api, request: Request) -> Answer {
     change(&api, request, "DrainNode").await
 }
 
@@ -258,7 +258,7 @@ async fn drain(State(api): State<Api>, request: Request) -> Answer {
     params(NodeInPath),
     responses((status = 200, body = NodeLeft, description = "It serves again"), ChangeProblems)
 )]
-async fn undrain(State(api): State<Api>, request: Request) -> Answer {
+async fn undrain(api: Api, request: Request) -> Answer {
     change(&api, request, "UndrainNode").await
 }
 
@@ -270,7 +270,7 @@ async fn undrain(State(api): State<Api>, request: Request) -> Answer {
     params(NodeInPath),
     responses((status = 200, body = NodeLeft, description = "It is forgotten"), ChangeProblems)
 )]
-async fn remove(State(api): State<Api>, request: Request) -> Answer {
+async fn remove(api: Api, request: Request) -> Answer {
     change(&api, request, "RemoveNode").await
 }
 
