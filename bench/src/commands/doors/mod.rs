@@ -22,6 +22,8 @@ use tools::{Load, Wrk};
 const QUIET_PATIENCE: Duration = Duration::from_secs(10);
 /// Written before anything is measured, so that every read finds one.
 const KEYS: u64 = 10_000;
+/// The table of one partition: a client that says SELECT 1 is in it.
+const ONE_PARTITION: (u8, &str) = (1, "1");
 /// What a REST read may cost: 25,000 a second where Redis answers 79,000 GETs.
 const REST_GOAL: f64 = 25_000.0 / 79_000.0;
 
@@ -69,7 +71,7 @@ struct Step {
 }
 
 fn steps() -> Vec<Step> {
-    let load = |test, clients, pipeline| Load { test, clients, pipeline, keys: KEYS };
+    let load = |test, clients, pipeline| Load { test, clients, pipeline, keys: KEYS, table: 0 };
     let many = Goal::AtLeast;
     let step = |name, load, goal| Step { name, load, by_latency: false, goal };
     vec![
@@ -91,7 +93,7 @@ struct Rig<'a> {
     processes: Vec<u32>,
     /// How fast each step went at each address the last time: that says how many requests its
     /// next turn takes, since redis-benchmark counts requests and no time.
-    rates: HashMap<(&'static str, String), f64>,
+    rates: HashMap<(&'static str, u8, String), f64>,
     /// How long a turn takes, about.
     seconds: u64,
 }
@@ -128,7 +130,10 @@ pub async fn run(arguments: DoorsArguments) -> anyhow::Result<()> {
     let trilith = if arguments.redis_only { None } else { Some(place.start_trilith(8, false).await?) };
     let mut processes: Vec<u32> = redis.cluster.process_id().into_iter().collect();
     if let Some(trilith) = &trilith {
-        trilith.cluster.wait_for_leaders("default").await?;
+        trilith.cluster.create_table(ONE_PARTITION.1, 1).await?;
+        for table in ["default", ONE_PARTITION.1] {
+            trilith.cluster.wait_for_leaders(table).await?;
+        }
         processes.extend(trilith.cluster.process_ids()?);
         report.machine.versions.push(format!("trilith {}", trilith.cluster.version().await?));
     }
@@ -178,6 +183,11 @@ impl Rig<'_> {
             })
             .collect();
         let mut redirected = Figure::new("SET, 64 clients, sent to the leaders (--cluster)", Unit::PerSecond);
+        // Asked at its leader: what eight partitions cost, each of which commits for itself.
+        let mut gathered = [
+            (0, Figure::new("SET, 64 clients, one partition", Unit::PerSecond)),
+            (2, Figure::new("SET, 64 clients, 16 in a pipeline, one partition", Unit::PerSecond)),
+        ];
         let mut rest = Figure::new("REST GET, 64 connections, beside Redis' GET", Unit::PerSecond)
             .with_goal(Goal::AtLeast(REST_GOAL));
         // Whoever stops a long run has seen what it found by then.
@@ -204,6 +214,15 @@ impl Rig<'_> {
             redirected.trilith.push(self.turn(first, &address, true).await?);
             redirected.other.extend(of_redis(0));
             tell(round, &redirected);
+            let leader = trilith.leader_of(ONE_PARTITION.1).await?;
+            let address = trilith.redis_address(leader, false);
+            for (place, figure) in &mut gathered {
+                let step = steps.get(*place).context("there is no such step")?;
+                let step = Step { load: Load { table: ONE_PARTITION.0, ..step.load }, ..*step };
+                figure.trilith.push(self.turn(&step, &address, false).await?);
+                figure.other.extend(of_redis(*place));
+                tell(round, figure);
+            }
             if let Some(wrk) = wrk {
                 until_quiet(&self.processes, QUIET_PATIENCE).await?;
                 match wrk.get(&trilith.http_address(0), KEYS, self.seconds).await {
@@ -217,13 +236,14 @@ impl Rig<'_> {
             }
         }
         figures.push(redirected);
+        figures.extend(gathered.map(|(_, figure)| figure));
         figures.extend(wrk.map(|_| rest));
         Ok((figures, failures))
     }
 
     async fn turn(&mut self, step: &Step, address: &str, cluster: bool) -> anyhow::Result<Sample> {
         let failed = || format!("{} at {address}", step.name);
-        let place = (step.name, address.to_owned());
+        let place = (step.name, step.load.table, address.to_owned());
         let rate = match self.rates.get(&place) {
             Some(rate) => *rate,
             None => step.load.run(address, cluster, step.load.few()).await.with_context(failed)?.value,
@@ -244,7 +264,7 @@ impl Rig<'_> {
     /// million, and so that the first round measures no emptier a store than the last.
     async fn preload(&self) -> anyhow::Result<()> {
         progress("writing every key");
-        let load = Load { test: "SET", clients: 64, pipeline: 16, keys: KEYS };
+        let load = Load { test: "SET", clients: 64, pipeline: 16, keys: KEYS, table: 0 };
         load.run(&self.redis.address(), false, 25 * KEYS).await?;
         if let Some(trilith) = self.trilith {
             load.run(&trilith.redis_address(0, false), false, 25 * KEYS).await?;

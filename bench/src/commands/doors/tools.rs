@@ -22,6 +22,8 @@ pub struct Load {
     pub pipeline: usize,
     /// Different keys.
     pub keys: u64,
+    /// The number to SELECT: that of a database to Redis, the name of a table to us.
+    pub table: u8,
 }
 
 impl Load {
@@ -41,6 +43,7 @@ impl Load {
             ("-n", requests),
             ("-r", self.keys),
             ("-d", VALUE_SIZE as u64),
+            ("--dbnum", u64::from(self.table)),
         ];
         for (flag, number) in numbers {
             command.args([flag, &number.to_string()]);
