@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use super::RespDoor;
+use super::outlet::{Outlet, Stuck};
 use super::parse::{Parser, Request};
 use super::reply::{Reply, Version};
 use super::session::Session;
@@ -15,8 +16,6 @@ use crate::doors::connections::{Duplex, Slot, TooMuchHeld};
 
 /// What is read at once.
 const READ_BYTES: usize = 16 << 10;
-/// Replies are sent when they have grown to this.
-const SEND_BYTES: usize = 256 << 10;
 /// Buffers that have grown beyond this are given back.
 const KEEP_BYTES: usize = 64 << 10;
 /// What a request may hold besides one value of the largest size.
@@ -52,6 +51,19 @@ struct Conversation {
     output: BytesMut,
     session: Session,
     idle: Option<Duration>,
+}
+
+/// Carries out requests until the session is over, and sends all replies.
+async fn answer(session: &mut Session, requests: Vec<Request>, out: &mut Outlet<'_>) -> Result<(), Stuck> {
+    for request in requests {
+        session.take(request, out).await?;
+        if session.is_over() {
+            return out.send(0).await;
+        }
+        out.relieve(0).await?;
+    }
+    session.finish(out).await?;
+    out.send(0).await
 }
 
 /// Why a conversation is over.
@@ -98,33 +110,18 @@ impl Conversation {
     }
 
     async fn carry_out(&mut self, requests: Vec<Request>) -> Result<(), Over> {
-        for request in requests {
-            self.session.take(request, &mut self.output).await;
-            if self.output.len() >= SEND_BYTES || self.session.is_over() {
-                self.send().await?;
-            }
-            if self.session.is_over() {
-                return Err(Over::Left);
-            }
+        let held = self.input.capacity() + self.parser.held() + self.session.held();
+        let Self { session, stream, slot, output, .. } = self;
+        let done = answer(session, requests, &mut Outlet::new(output, stream, slot, held)).await;
+        if output.capacity() > KEEP_BYTES {
+            *output = BytesMut::new();
         }
-        self.session.finish(&mut self.output).await;
-        self.send().await
-    }
-
-    async fn send(&mut self) -> Result<(), Over> {
-        if self.output.is_empty() {
-            return Ok(());
+        match done {
+            Ok(()) if self.session.is_over() => Err(Over::Left),
+            Ok(()) => Ok(()),
+            Err(Stuck::Broken) => Err(Over::Broken),
+            Err(Stuck::TooMuch) => self.held_too_much().await,
         }
-        if self.account().is_err() {
-            self.output.clear();
-            return self.held_too_much().await;
-        }
-        self.stream.write_all(&self.output).await?;
-        self.output.clear();
-        if self.output.capacity() > KEEP_BYTES {
-            self.output = BytesMut::new();
-        }
-        Ok(())
     }
 
     async fn read(&mut self) -> Result<(), Over> {

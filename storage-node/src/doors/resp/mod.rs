@@ -29,6 +29,7 @@ mod cluster;
 mod commands;
 mod connection;
 mod cursors;
+mod outlet;
 mod refusal;
 mod reply;
 mod run;

@@ -3,18 +3,19 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use proto::v1::{
-    BatchRequest, Operation, Result as OperationResult, operation::Operation as Kind,
-    result::Result as Outcome,
+    BatchRequest, GetRequest, GetResponse, Operation, Result as OperationResult,
+    operation::Operation as Kind, result::Result as Outcome,
 };
 
 use super::commands::Plan;
+use super::outlet::{Outlet, Stuck};
 use super::refusal;
 use super::reply::{Reply, Version};
 use super::shape::Shape;
 use crate::doors::Operations;
-use crate::partition::operations::{key_of, keys_of};
+use crate::partition::operations::{READ_BY_ONE, key_of, keys_of, reads_too_much};
 use crate::router::operations::table_mut;
 
 /// For an operation of a client that does not say how long it waits.
@@ -22,6 +23,9 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// A run is ended when it has so many operations or about so many bytes.
 const MOST_OPERATIONS: usize = 1000;
 const MOST_BYTES: usize = 1 << 20;
+/// Values that one command, such as MGET, may have read besides those that come together. They
+/// are one reply, and all held until it is written.
+const MOST_ALONE: usize = 64 << 20;
 
 /// What has gathered.
 #[derive(Debug, Default)]
@@ -67,25 +71,48 @@ impl Run {
             || self.places.len() >= MOST_OPERATIONS
     }
 
-    /// Carries everything out and writes the replies.
+    /// Carries everything out, and writes and sends the replies.
+    ///
+    /// Values are read together as far as a batch has room for them. The others are read one by
+    /// one, when it is their turn to be sent: whoever asks for a thousand large values, and
+    /// takes none, makes the node hold one of them.
     pub async fn finish(
         &mut self,
         operations: &Operations,
         table: &str,
         version: Version,
-        out: &mut BytesMut,
-    ) {
+        out: &mut Outlet<'_>,
+    ) -> Result<(), Stuck> {
         self.bytes = 0;
         let places = std::mem::take(&mut self.places);
         let all = std::mem::take(&mut self.operations);
-        let mut results = perform(operations, table, all).await.into_iter();
+        let reads: Vec<Option<Bytes>> = all.iter().map(value_read).collect();
+        let results = perform(operations, table, all).await;
+        let mut waiting: usize = results.iter().map(value_bytes).sum();
+        let mut results = results.into_iter().zip(reads);
         for place in places {
             let reply = match place {
                 Place::Known(reply) => reply,
-                Place::Of(shape, count) => shape.reply(results.by_ref().take(count).collect()),
+                Place::Of(shape, count) => {
+                    let mut parts = Vec::with_capacity(count.min(MOST_OPERATIONS));
+                    let mut alone = 0;
+                    for (mut result, read) in results.by_ref().take(count) {
+                        waiting = waiting.saturating_sub(value_bytes(&result));
+                        if let Some(key) = read.filter(|_| is_crowded(&result) && alone < MOST_ALONE) {
+                            let get = GetRequest { key, ..GetRequest::default() };
+                            let context = operations.context(PATIENCE);
+                            result = operations.begin(&context, in_table(Kind::Get(get), table)).await;
+                            alone += value_bytes(&result);
+                        }
+                        parts.push(result);
+                    }
+                    shape.reply(parts)
+                }
             };
-            reply.write(version, out);
+            reply.write(version, out.bytes);
+            out.relieve(waiting).await?;
         }
+        Ok(())
     }
 }
 
@@ -101,9 +128,18 @@ pub async fn perform(operations: &Operations, table: &str, mut all: Vec<Operatio
         count => {
             // Many a command may have more operations than a batch may hold.
             let mut results = Vec::with_capacity(count);
+            let mut read = 0;
             while !all.is_empty() {
                 let rest = all.split_off(all.len().min(MOST_OPERATIONS));
-                results.extend(batch(operations, table, std::mem::replace(&mut all, rest)).await);
+                let mut some = batch(operations, table, std::mem::replace(&mut all, rest)).await;
+                for result in &mut some {
+                    read += value_bytes(result);
+                    if read > READ_BY_ONE && value_bytes(result) > 0 {
+                        let refused = reads_too_much(read as u64);
+                        *result = OperationResult { result: Some(Outcome::Failure(refused)) };
+                    }
+                }
+                results.extend(some);
             }
             results
         }
@@ -112,25 +148,26 @@ pub async fn perform(operations: &Operations, table: &str, mut all: Vec<Operatio
 
 async fn batch(operations: &Operations, table: &str, all: Vec<Operation>) -> Vec<OperationResult> {
     let context = operations.context(PATIENCE);
-    let reads: Vec<Option<Bytes>> = all.iter().map(value_read).collect();
+    let count = all.len();
     let request = BatchRequest { table: table.to_owned(), operations: all, ..BatchRequest::default() };
     let result = operations.begin(&context, Kind::Batch(request)).await;
-    let mut results = match result.result {
-        Some(Outcome::Batch(answered)) if answered.results.len() == reads.len() => answered.results,
-        other => {
-            let one = OperationResult { result: other };
-            return vec![one; reads.len()];
-        }
-    };
-    // Values that found no room beside the others are read by themselves.
-    for (result, read) in results.iter_mut().zip(reads) {
-        let crowded = matches!(&result.result, Some(Outcome::Failure(failure)) if refusal::is_for_want_of_room(failure));
-        if let Some(key) = read.filter(|_| crowded) {
-            let get = proto::v1::GetRequest { key, ..proto::v1::GetRequest::default() };
-            *result = operations.begin(&context, in_table(Kind::Get(get), table)).await;
-        }
+    match result.result {
+        Some(Outcome::Batch(answered)) if answered.results.len() == count => answered.results,
+        other => vec![OperationResult { result: other }; count],
     }
-    results
+}
+
+/// Whether a value found no room beside the others.
+fn is_crowded(result: &OperationResult) -> bool {
+    matches!(&result.result, Some(Outcome::Failure(failure)) if refusal::is_for_want_of_room(failure))
+}
+
+/// How long the value is that was read.
+fn value_bytes(result: &OperationResult) -> usize {
+    match &result.result {
+        Some(Outcome::Get(GetResponse { item: Some(item) })) => item.value.len(),
+        _ => 0,
+    }
 }
 
 /// The key of a read of a whole value.

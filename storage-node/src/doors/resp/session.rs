@@ -7,6 +7,7 @@ use placement::Slot;
 
 use super::clients::Listed;
 use super::commands::{self, Does, Plan, Spec, Verb, is, word};
+use super::outlet::{Outlet, Stuck};
 use super::parse::Request;
 use super::reply::{Reply, Version};
 use super::run::Run;
@@ -70,7 +71,7 @@ impl Session {
     }
 
     /// Carries out a request, or lets it wait for those that come with it.
-    pub async fn take(&mut self, words: Request, out: &mut BytesMut) {
+    pub async fn take(&mut self, words: Request, out: &mut Outlet<'_>) -> Result<(), Stuck> {
         self.door.shared.clients.count_commands(1);
         let spec = words.first().and_then(|name| commands::find(name));
         self.note(spec);
@@ -78,9 +79,9 @@ impl Session {
         let reply = match (spec, wrong_part) {
             // A browser that was made to send a request here would go on with its body.
             (None, _) if words.first().is_some_and(|name| is(name, "POST") || is(name, "Host:")) => {
-                self.finish(out).await;
+                self.finish(out).await?;
                 self.over = true;
-                return;
+                return Ok(());
             }
             (None, _) => self.refuse(commands::unknown(&words)),
             (Some(spec), _) if !spec.takes(words.len()) => self.refuse_arity(spec),
@@ -93,39 +94,41 @@ impl Session {
                     Ok(plan) if self.replies == Replies::On => {
                         self.run.push(plan);
                         if self.run.is_full() {
-                            self.finish(out).await;
+                            self.finish(out).await?;
                         }
-                        return;
+                        return Ok(());
                     }
                     Ok(plan) => {
                         // Not wanted, but to be done.
                         let mut unseen = BytesMut::new();
                         self.run.push(plan);
-                        self.finish(&mut unseen).await;
+                        self.finish(&mut Outlet::nowhere(&mut unseen)).await?;
                         if self.replies == Replies::SkipNext {
                             self.replies = Replies::On;
                         }
-                        return;
+                        return Ok(());
                     }
                     Err(refused) => refused,
                 },
                 Does::Connection(verb) => {
-                    self.finish(out).await;
+                    self.finish(out).await?;
                     match self.connection(verb, &words).await {
                         Ok(Some(reply)) | Err(reply) => reply,
-                        Ok(None) => return,
+                        Ok(None) => return Ok(()),
                     }
                 }
             },
         };
-        self.answer(reply, out);
+        self.answer(reply, out.bytes);
+        Ok(())
     }
 
     /// Carries out what has gathered.
-    pub async fn finish(&mut self, out: &mut BytesMut) {
-        if !self.run.is_empty() {
-            self.run.finish(&self.door.operations, &self.table, self.version, out).await;
+    pub async fn finish(&mut self, out: &mut Outlet<'_>) -> Result<(), Stuck> {
+        if self.run.is_empty() {
+            return Ok(());
         }
+        self.run.finish(&self.door.operations, &self.table, self.version, out).await
     }
 
     fn answer(&mut self, reply: Reply, out: &mut BytesMut) {
