@@ -1,8 +1,8 @@
 //! A read that begins after a write was acknowledged shows it, whatever becomes of the leader:
 //! restarted inside its old lease, stopped for longer than that, or cut off from the others.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -139,6 +139,8 @@ async fn cluster_of(network: Network) -> anyhow::Result<(Cluster, u64)> {
 struct Counter {
     /// The last value that was acknowledged.
     value: Arc<AtomicU64>,
+    /// Why the last write that failed was not acknowledged.
+    trouble: Arc<Mutex<Option<String>>>,
     stop: Arc<AtomicBool>,
     tasks: JoinSet<anyhow::Result<u64>>,
 }
@@ -146,9 +148,10 @@ struct Counter {
 impl Counter {
     async fn begin(cluster: &Cluster) -> anyhow::Result<Self> {
         let (value, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let trouble = Arc::default();
         let mut tasks = JoinSet::new();
         let table = cluster.client()?.table(TABLE).with_deadline(Duration::from_secs(4));
-        tasks.spawn(count(table, Arc::clone(&value), Arc::clone(&stop)));
+        tasks.spawn(count(table, Arc::clone(&value), Arc::clone(&trouble), Arc::clone(&stop)));
         for node in 0..cluster.size() {
             for _ in 0..2 {
                 let (door, value, stop) = (cluster.kv_at(node)?, Arc::clone(&value), Arc::clone(&stop));
@@ -166,7 +169,7 @@ impl Counter {
                 });
             }
         }
-        let counter = Self { value, stop, tasks };
+        let counter = Self { value, trouble, stop, tasks };
         counter.await_writes(1).await?;
         Ok(counter)
     }
@@ -176,7 +179,8 @@ impl Counter {
         let goal = self.value.load(Ordering::Acquire) + more;
         until("writes are acknowledged", WRITES_WITHIN, async || {
             let value = self.value.load(Ordering::Acquire);
-            ensure!(value >= goal, "{value} of {goal}");
+            let trouble = || self.trouble.lock().ok().and_then(|trouble| trouble.clone()).unwrap_or_default();
+            ensure!(value >= goal, "{value} of {goal}; the last trouble: {}", trouble());
             Ok(value)
         })
         .await
@@ -195,12 +199,22 @@ impl Counter {
     }
 }
 
-async fn count(table: Table, value: Arc<AtomicU64>, stop: Arc<AtomicBool>) -> anyhow::Result<u64> {
+async fn count(
+    table: Table,
+    value: Arc<AtomicU64>,
+    trouble: Arc<Mutex<Option<String>>>,
+    stop: Arc<AtomicBool>,
+) -> anyhow::Result<u64> {
     let mut next = 1_u64;
     while !stop.load(Ordering::Acquire) {
         // A write in doubt is simply followed by the next one: values only grow.
-        if table.put(KEY, next.to_string(), PutOptions::default()).await.is_ok() {
-            value.store(next, Ordering::Release);
+        match table.put(KEY, next.to_string(), PutOptions::default()).await {
+            Ok(_) => value.store(next, Ordering::Release),
+            Err(error) => {
+                if let Ok(mut trouble) = trouble.lock() {
+                    *trouble = Some(format!("put {next}: {error}"));
+                }
+            }
         }
         next += 1;
     }

@@ -86,17 +86,24 @@ impl<S> Pipeline<S>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
 {
-    /// A pipeline over a lane, which it connects where need be.
+    /// A pipeline over a lane, which it connects where need be. Gives the input back where the
+    /// lane refuses.
     pub fn open(
         lane: &Arc<Lane>,
         route: Route,
         input: S,
         patience: Duration,
         contacts: Arc<Contacts>,
-    ) -> Result<Self, CallError> {
-        let session = lane.session()?;
+    ) -> Result<Self, (S, CallError)> {
         let id = lane.next_id();
-        let answers = session.open_pipeline(id, MOST_IN_FLIGHT)?;
+        let opened = lane.session().and_then(|session| {
+            let answers = session.open_pipeline(id, MOST_IN_FLIGHT)?;
+            Ok((session, answers))
+        });
+        let (session, answers) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Err((input, error)),
+        };
         let moved = clock::now();
         Ok(Self {
             input,

@@ -21,6 +21,7 @@ use super::contacts::Contacts;
 use super::lane::{LaneKind, Route, backoff};
 use super::peers::{Peer, Peers};
 use super::pipeline::{AppendResult, Pipeline, unreachable};
+use super::session::CallError;
 use super::snapshot_files::SnapshotFiles;
 use super::snapshot_sender::{SendError, SnapshotSender};
 use super::wire;
@@ -139,15 +140,28 @@ impl NetStreamAppend<TypeConfig> for Network {
                 LaneKind::Log | LaneKind::Operations => {
                     let patience = self.peer.shared.settings.append_patience.max(option.soft_ttl());
                     let lane = self.peer.lane(self.appends);
-                    Box::pin(
-                        Pipeline::open(lane, self.route, input, patience, Arc::clone(&self.contacts))
-                            .map_err(unreachable)?,
-                    )
+                    match Pipeline::open(lane, self.route, input, patience, Arc::clone(&self.contacts)) {
+                        Ok(pipeline) => Box::pin(pipeline),
+                        Err((input, error)) => Box::pin(refused(input, error)),
+                    }
                 }
             };
             Ok(results)
         })
     }
+}
+
+/// The results where there is no way to the peer. openraft waits out its backoff before it gives
+/// an append, and not before it opens a stream: a stream that is refused without an append being
+/// taken from it is opened again at once, for as long as the peer is away.
+fn refused<S>(mut input: S, error: CallError) -> impl Stream<Item = AppendResult> + Send
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+{
+    futures::stream::once(async move {
+        input.next().await;
+        Err(unreachable(error))
+    })
 }
 
 /// Heartbeats come one to a stream, so one after the other is as good as a pipeline and

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use openraft::EntryPayload;
@@ -257,6 +258,23 @@ async fn a_broken_connection_ends_what_waits_and_the_lane_comes_back() {
     recorder.turns.add_permits(100);
     let answers = results(&mut to_second(&first, 1).await, vec![append(0, 10)]).await;
     assert!(matches!(answers[..], [Ok(Ok(Some(_)))]), "{answers:?}");
+}
+
+/// Otherwise openraft, whose backoff lies in what it gives, asks again as fast as it can.
+#[tokio::test]
+async fn a_peer_that_is_away_is_told_only_once_an_append_was_taken() {
+    let book = Arc::new(Book::default());
+    let first = Node::start(1, &book).await;
+    let mut network = to_second(&first, 1).await;
+    let answers = results(&mut network, vec![append(0, 10)]).await;
+    assert!(matches!(answers[..], [Err(RPCError::Unreachable(_))]), "no address is known: {answers:?}");
+    let (send, input) = tokio::sync::mpsc::channel(1);
+    let input = tokio_stream::wrappers::ReceiverStream::new(input);
+    let mut refused = network.stream_append(input, option()).await.unwrap();
+    assert!(refused.next().now_or_never().is_none(), "nothing was taken yet");
+    send.send(append(0, 10)).await.unwrap();
+    let answer = tokio::time::timeout(DEADLINE, refused.next()).await.unwrap();
+    assert!(matches!(answer, Some(Err(RPCError::Unreachable(_)))), "{answer:?}");
 }
 
 #[tokio::test]
