@@ -48,6 +48,9 @@ pub(crate) struct Attempts {
     asked: Option<Address>,
     /// Whom the last answer named.
     named: Option<Address>,
+    /// Whether who was asked last wants to be left alone for now: it cannot reach the leader, or
+    /// is full. Another node may be neither.
+    busy: bool,
 }
 
 /// One attempt: whom to ask, and what the request must carry.
@@ -82,6 +85,7 @@ impl Attempts {
             history: History::default(),
             asked: None,
             named: None,
+            busy: false,
         }
     }
 
@@ -127,7 +131,10 @@ impl Attempts {
         let named = self.named.take();
         let choice = match &self.place {
             Place::Node(address) => Some(Address::clone(address)),
-            Place::Key { table, key } => named.or_else(|| self.core.leader_of(table, key)),
+            Place::Key { table, key } => named.or_else(|| {
+                let leader = self.core.leader_of(table, key);
+                leader.filter(|leader| !self.busy || self.asked.as_ref() != Some(leader))
+            }),
             Place::Any => named,
         };
         let avoid = self.asked.as_ref().filter(|_| self.history.failed > 0);
@@ -138,12 +145,13 @@ impl Attempts {
     }
 
     async fn learn(&mut self, trouble: &Trouble) {
+        if let Some(asked) = self.asked.as_ref().filter(|_| trouble.gave_no_answer()) {
+            self.core.channels.suspect(asked);
+        }
+        self.busy = matches!(trouble, Trouble::Refused(failure)
+            if matches!(failure.reason(), Some(Detail::RetryAfter(_))));
         match trouble {
-            Trouble::NotSent(_) | Trouble::Broken(_) => {
-                if let Some(address) = &self.asked {
-                    self.core.channels.suspect(address);
-                }
-            }
+            Trouble::NotSent(_) | Trouble::Broken(_) => {}
             Trouble::Refused(failure) => match failure.reason() {
                 Some(Detail::NotLeader(hint)) => {
                     self.core.learn_leader(hint);
@@ -157,6 +165,13 @@ impl Attempts {
             },
         }
     }
+
+    /// The node that was asked last has answered.
+    pub(crate) fn done(&self) {
+        if let Some(asked) = &self.asked {
+            self.core.channels.trust(asked);
+        }
+    }
 }
 
 /// Runs a unary call to its outcome. `send` makes one attempt.
@@ -168,7 +183,10 @@ where
     loop {
         let attempt = attempts.next()?;
         match once(attempt, &send).await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                attempts.done();
+                return Ok(answer);
+            }
             Err(trouble) => attempts.after(&trouble).await?,
         }
     }

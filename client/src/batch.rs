@@ -118,7 +118,10 @@ async fn run_part(
         let trouble = match once(attempt, &send).await {
             Ok(answer) if answer.results.len() != operations.len() => Trouble::Refused(nonsense()),
             Ok(answer) => match worst(&answer) {
-                None => return results(answer, effect, &doubts),
+                None => {
+                    attempts.done();
+                    return results(answer, effect, &doubts);
+                }
                 Some(failure) => {
                     for (doubt, result) in doubts.iter_mut().zip(&answer.results) {
                         *doubt |=

@@ -20,8 +20,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-/// How long a node that did not answer is asked only when nobody else is left.
-const SUSPICION: Duration = Duration::from_secs(1);
+/// How long a node that did not answer is asked only when nobody else is left: the first time,
+/// and at most. It doubles until the node answers.
+const SUSPICION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
 /// The connections to every node that was ever asked. Their number is bounded by the
 /// number of addresses that the cluster's nodes have had.
@@ -36,7 +37,13 @@ pub(crate) struct Channels {
 struct Node {
     channels: Vec<Channel>,
     next: AtomicUsize,
-    suspect_until: RwLock<Option<Instant>>,
+    suspicion: RwLock<Option<Suspicion>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Suspicion {
+    lasts: Duration,
+    until: Instant,
 }
 
 impl Channels {
@@ -79,15 +86,25 @@ impl Channels {
     /// Asks this node last for a while, because it did not answer.
     pub(crate) fn suspect(&self, address: &Address) {
         if let Some(node) = self.nodes.read().get(address) {
-            *node.suspect_until.write() = Some(Instant::now() + SUSPICION);
+            let mut suspicion = node.suspicion.write();
+            *suspicion = Some(Suspicion::after(*suspicion, Instant::now()));
+        }
+    }
+
+    /// The node has answered.
+    pub(crate) fn trust(&self, address: &Address) {
+        if let Some(node) = self.nodes.read().get(address)
+            && node.suspicion.read().is_some()
+        {
+            *node.suspicion.write() = None;
         }
     }
 
     /// Whether the node failed to answer a moment ago.
     pub(crate) fn is_suspect(&self, address: &Address) -> bool {
         let nodes = self.nodes.read();
-        let until = nodes.get(address).and_then(|node| *node.suspect_until.read());
-        until.is_some_and(|until| Instant::now() < until)
+        let suspicion = nodes.get(address).and_then(|node| *node.suspicion.read());
+        suspicion.is_some_and(|suspicion| Instant::now() < suspicion.until)
     }
 
     fn node(&self, address: &Address) -> Result<Arc<Node>, Error> {
@@ -98,7 +115,7 @@ impl Channels {
         let mut nodes = self.nodes.write();
         let node = nodes.entry(Arc::clone(address)).or_insert_with(|| {
             let channels = (0..self.per_node).map(|_| endpoint.connect_lazy()).collect();
-            Arc::new(Node { channels, next: AtomicUsize::new(0), suspect_until: RwLock::default() })
+            Arc::new(Node { channels, next: AtomicUsize::new(0), suspicion: RwLock::default() })
         });
         Ok(Arc::clone(node))
     }
@@ -120,6 +137,39 @@ impl Channels {
     }
 }
 
+impl Suspicion {
+    /// Calls that were under way together and failed together are one failure.
+    fn after(earlier: Option<Self>, now: Instant) -> Self {
+        let lasts = match earlier {
+            Some(earlier) if now < earlier.until => earlier.lasts,
+            Some(earlier) => (earlier.lasts * 2).min(SUSPICION.1),
+            None => SUSPICION.0,
+        };
+        Self { lasts, until: now + lasts }
+    }
+}
+
 fn bad(address: &Address, why: &dyn std::fmt::Display) -> Error {
     Error::BadEndpoint { endpoint: address.to_string(), why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suspicion_grows_with_each_failure_of_its_own_and_is_bounded() {
+        let now = Instant::now();
+        let first = Suspicion::after(None, now);
+        assert_eq!(first.lasts, SUSPICION.0);
+        let together = Suspicion::after(Some(first), now + SUSPICION.0 / 2);
+        assert_eq!(together.lasts, SUSPICION.0);
+        let mut last = first;
+        for _ in 0..10 {
+            let next = Suspicion::after(Some(last), last.until);
+            assert!(next.lasts > last.lasts || next.lasts == SUSPICION.1);
+            last = next;
+        }
+        assert_eq!(last.lasts, SUSPICION.1);
+    }
 }

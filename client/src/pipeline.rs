@@ -79,7 +79,10 @@ impl Pipeline {
         let outcome = async move {
             loop {
                 let trouble = match shared.outcome(sent).await {
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => {
+                        attempts.done();
+                        return Ok(answer);
+                    }
                     Err(trouble) => trouble,
                 };
                 attempts.after(&trouble).await?;

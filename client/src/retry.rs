@@ -140,6 +140,15 @@ impl Trouble {
         matches!(self.verdict(), Verdict::Ambiguous | Verdict::Failed)
     }
 
+    /// Whether the node, by itself or for others, did not come to an answer in its time. It may
+    /// still be there, and cut off from those that it must ask; another one should be tried.
+    pub fn gave_no_answer(&self) -> bool {
+        match self {
+            Self::NotSent(_) | Self::Broken(_) => true,
+            Self::Refused(_) => self.verdict() == Verdict::Ambiguous,
+        }
+    }
+
     fn verdict(&self) -> Verdict {
         let failure = match self {
             Self::NotSent(_) => return Verdict::NotNow(Wait::Pause),

@@ -159,6 +159,7 @@ impl Scan {
             };
             match once(attempt, &send).await {
                 Ok(pages) => {
+                    attempts.done();
                     self.open = Some((address, pages));
                     self.progressed = false;
                 }
