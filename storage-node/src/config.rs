@@ -20,7 +20,7 @@ use clap::{Args as _, CommandFactory, FromArgMatches, Parser};
 pub use address::{Address, BadAddress};
 pub use byte_size::{BadByteSize, ByteSize};
 pub use cors_origins::{BadOrigin, CorsOrigins};
-pub use door_address::{BadDoorAddress, DoorAddress};
+pub use listen_address::{BadListenAddress, ListenAddress};
 pub use or_off::{BadOrOff, OrOff};
 pub use otlp_endpoint::{BadOtlpEndpoint, OtlpEndpoint};
 pub use ratio::{BadRatio, Ratio};
@@ -31,14 +31,15 @@ pub use validate::{Machine, ThisMachine, validate};
 mod address;
 mod byte_size;
 mod cors_origins;
-mod door_address;
 mod file;
+mod listen_address;
 mod or_off;
 mod otlp_endpoint;
 mod ratio;
 mod settings;
 mod time_span;
 mod validate;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -120,12 +121,12 @@ pub struct Listen {
     pub peer: SocketAddr,
     /// For REST, probes and metrics.
     pub http: SocketAddr,
-    /// For Redis clients, whatever they ask for.
-    pub redis: DoorAddress,
-    /// For Redis clients that know of a cluster.
-    pub redis_cluster: DoorAddress,
-    /// For lines of text.
-    pub text: DoorAddress,
+    /// For Redis clients, whatever they ask for, if any.
+    pub redis: Option<SocketAddr>,
+    /// For Redis clients that know of a cluster, if any.
+    pub redis_cluster: Option<SocketAddr>,
+    /// For lines of text, if any.
+    pub text: Option<SocketAddr>,
     /// For Redis clients on this machine.
     pub resp_socket: Option<PathBuf>,
 }
@@ -316,18 +317,19 @@ impl From<&NodeConfig> for Settings {
     fn from(config: &NodeConfig) -> Self {
         let size = |bytes: usize| Some(ByteSize(bytes as u64));
         let count = |count: usize| Some(u32::try_from(count).unwrap_or(u32::MAX));
+        let door = |listen: Option<SocketAddr>| Some(listen.map(ListenAddress).into());
         let tracing = config.observability.tracing.as_ref();
         Self {
             data: Some(config.data.clone()),
             name: Some(config.name.clone()),
             zone: Some(config.zone.clone()),
             host: Some(config.host.clone()),
-            listen_grpc: Some(config.listen.grpc),
-            listen_peer: Some(config.listen.peer),
-            listen_http: Some(config.listen.http),
-            listen_redis: Some(config.listen.redis),
-            listen_redis_cluster: Some(config.listen.redis_cluster),
-            listen_text: Some(config.listen.text),
+            listen_grpc: Some(ListenAddress(config.listen.grpc)),
+            listen_peer: Some(ListenAddress(config.listen.peer)),
+            listen_http: Some(ListenAddress(config.listen.http)),
+            listen_redis: door(config.listen.redis),
+            listen_redis_cluster: door(config.listen.redis_cluster),
+            listen_text: door(config.listen.text),
             resp_socket: config.listen.resp_socket.clone(),
             advertise_grpc: Some(config.advertise.grpc.clone()),
             advertise_peer: Some(config.advertise.peer.clone()),

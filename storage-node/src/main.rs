@@ -11,7 +11,7 @@ use anyhow::Context;
 use proto::v1::Addresses;
 use proto::v1::admin_server::AdminServer;
 use proto::v1::kv_server::KvServer;
-use storage_node::config::{Address, CommandLine, DoorAddress, NodeConfig, Reached, Start, ThisMachine};
+use storage_node::config::{Address, CommandLine, NodeConfig, Reached, Start, ThisMachine};
 use storage_node::doors::connections::{Connections, Listener};
 use storage_node::doors::grpc::{AdminDoor, KvDoor, MESSAGE_BYTES, PeerDoor};
 use storage_node::doors::resp::{self, RespDoor};
@@ -193,10 +193,14 @@ async fn bind(address: SocketAddr, door: &str, flag: &str) -> anyhow::Result<Tcp
 }
 
 /// The same for a door that may stay closed.
-async fn bind_door(address: DoorAddress, door: &str, flag: &str) -> anyhow::Result<Option<TcpListener>> {
+async fn bind_door(
+    address: Option<SocketAddr>,
+    door: &str,
+    flag: &str,
+) -> anyhow::Result<Option<TcpListener>> {
     match address {
-        DoorAddress::Off => Ok(None),
-        DoorAddress::At(address) => bind(address, door, flag).await.map(Some),
+        None => Ok(None),
+        Some(address) => bind(address, door, flag).await.map(Some),
     }
 }
 

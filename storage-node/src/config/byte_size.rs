@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::written;
 
 /// A number of bytes, such as `4096`, `64KiB` or `1GB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,26 +80,7 @@ impl Serialize for ByteSize {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NumberOrText)
-    }
-}
-
-/// A file may say `4096` as well as `"4KiB"`.
-struct NumberOrText;
-
-impl Visitor<'_> for NumberOrText {
-    type Value = ByteSize;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number of bytes, such as 4096 or 64KiB")
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<ByteSize, E> {
-        Ok(ByteSize(number))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
-        text.parse().map_err(E::custom)
+        written::parsed(deserializer)
     }
 }
 

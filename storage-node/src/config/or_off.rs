@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::written;
 
 /// A value, or `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,21 +65,7 @@ impl<T: fmt::Display> Serialize for OrOff<T> {
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for OrOff<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // YAML 1.1 takes a bare `off` for false.
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Switch(bool),
-            Number(u64),
-            Text(String),
-        }
-        let text = match Written::deserialize(deserializer)? {
-            Written::Switch(false) => return Ok(Self::Off),
-            Written::Switch(true) => "on".to_owned(),
-            Written::Number(number) => number.to_string(),
-            Written::Text(text) => text,
-        };
-        text.parse().map_err(de::Error::custom)
+        written::parsed(deserializer)
     }
 }
 

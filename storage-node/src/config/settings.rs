@@ -1,6 +1,5 @@
 //! The settings as people give them: each may be left out wherever it can be given.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -8,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::byte_size::ByteSize;
-use super::door_address::DoorAddress;
+use super::listen_address::ListenAddress;
 use super::or_off::OrOff;
 use super::otlp_endpoint::OtlpEndpoint;
 use super::ratio::Ratio;
@@ -37,24 +36,24 @@ pub struct Settings {
 
     /// Where applications and `trilith` connect. Nobody is asked who they are, so it is the
     /// machine itself only, unless told otherwise: 0.0.0.0:7400 listens on every address.
-    #[arg(long, env = "TRILITH_LISTEN_GRPC", value_name = "IP:PORT", value_parser = listening, help_heading = "Network")]
-    pub listen_grpc: Option<SocketAddr>,
+    #[arg(long, env = "TRILITH_LISTEN_GRPC", value_name = "IP:PORT", help_heading = "Network")]
+    pub listen_grpc: Option<ListenAddress>,
     /// Where the other nodes connect. They must be able to reach it.
-    #[arg(long, env = "TRILITH_LISTEN_PEER", value_name = "IP:PORT", value_parser = listening, help_heading = "Network")]
-    pub listen_peer: Option<SocketAddr>,
+    #[arg(long, env = "TRILITH_LISTEN_PEER", value_name = "IP:PORT", help_heading = "Network")]
+    pub listen_peer: Option<ListenAddress>,
     /// Where REST, /livez, /readyz and /metrics are.
-    #[arg(long, env = "TRILITH_LISTEN_HTTP", value_name = "IP:PORT", value_parser = listening, help_heading = "Network")]
-    pub listen_http: Option<SocketAddr>,
+    #[arg(long, env = "TRILITH_LISTEN_HTTP", value_name = "IP:PORT", help_heading = "Network")]
+    pub listen_http: Option<ListenAddress>,
     /// Where Redis clients connect that know of no cluster: any key is answered here.
     #[arg(long, env = "TRILITH_LISTEN_REDIS", value_name = "IP:PORT|off", help_heading = "Network")]
-    pub listen_redis: Option<DoorAddress>,
+    pub listen_redis: Option<OrOff<ListenAddress>>,
     /// Where Redis clients in cluster mode connect: they are sent to the node that leads a
     /// key's partition, and see the table `default` only.
     #[arg(long, env = "TRILITH_LISTEN_REDIS_CLUSTER", value_name = "IP:PORT|off", help_heading = "Network")]
-    pub listen_redis_cluster: Option<DoorAddress>,
+    pub listen_redis_cluster: Option<OrOff<ListenAddress>>,
     /// Where lines of text are understood (`PUT|key|value`).
     #[arg(long, env = "TRILITH_LISTEN_TEXT", value_name = "IP:PORT|off", help_heading = "Network")]
-    pub listen_text: Option<DoorAddress>,
+    pub listen_text: Option<OrOff<ListenAddress>>,
     /// A Unix socket for Redis clients on this machine. Only this user may use it.
     #[arg(long, env = "TRILITH_RESP_SOCKET", value_name = "PATH", help_heading = "Network")]
     pub resp_socket: Option<PathBuf>,
@@ -219,16 +218,17 @@ impl Settings {
     /// What holds where nobody says otherwise. A setting without a default here depends on
     /// the machine, or must be given.
     pub fn defaults() -> Self {
-        let loopback = |port: u16| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        let loopback = |port: u16| Some(ListenAddress::loopback(port));
+        let door = |port: u16| Some(OrOff::On(ListenAddress::loopback(port)));
         Self {
             zone: Some(String::new()),
             host: Some(String::new()),
             listen_grpc: loopback(7400),
             listen_peer: loopback(7401),
             listen_http: loopback(7402),
-            listen_redis: loopback(6379).map(DoorAddress::At),
-            listen_redis_cluster: loopback(6380).map(DoorAddress::At),
-            listen_text: loopback(7403).map(DoorAddress::At),
+            listen_redis: door(6379),
+            listen_redis_cluster: door(6380),
+            listen_text: door(7403),
             port_offset: Some(0),
             join: Some(Vec::new()),
             cors_origins: Some(Vec::new()),
@@ -318,9 +318,4 @@ impl Settings {
             exit_with_parent: self.exit_with_parent.or(others.exit_with_parent),
         }
     }
-}
-
-fn listening(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "write IP:PORT, such as 127.0.0.1:7400, or 0.0.0.0:7400 for every address".to_owned())
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::written;
 
 /// A length of time in whole milliseconds, such as `250ms`, `10s` or `5m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,22 +74,7 @@ impl Serialize for TimeSpan {
 
 impl<'de> Deserialize<'de> for TimeSpan {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(WithUnit)
-    }
-}
-
-/// A bare number is refused with words that show what is wanted.
-struct WithUnit;
-
-impl Visitor<'_> for WithUnit {
-    type Value = TimeSpan;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a length of time with its unit, such as 250ms")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<TimeSpan, E> {
-        text.parse().map_err(E::custom)
+        written::parsed(deserializer)
     }
 }
 

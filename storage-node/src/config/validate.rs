@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Address, ByteSize, ConfigError, CorsOrigins, DoorAddress, Doors, Limits, Listen, Logging, NodeConfig,
+    Address, ByteSize, ConfigError, CorsOrigins, Doors, Limits, Listen, ListenAddress, Logging, NodeConfig,
     Observability, OrOff, OtlpEndpoint, Ratio, Reached, Settings, Storage, TimeSpan, Timing, Tracing,
 };
 
@@ -61,10 +61,8 @@ pub fn validate(given: Settings, machine: &dyn Machine) -> Result<NodeConfig, Co
         peer: reached("advertise_peer", given.advertise_peer, listen.peer, machine)?,
         http: reached("advertise_http", given.advertise_http, listen.http, machine)?,
         redis_cluster: match listen.redis_cluster {
-            DoorAddress::Off => None,
-            DoorAddress::At(at) => {
-                Some(reached("advertise_redis_cluster", given.advertise_redis_cluster, at, machine)?)
-            }
+            None => None,
+            Some(at) => Some(reached("advertise_redis_cluster", given.advertise_redis_cluster, at, machine)?),
         },
     };
     Ok(NodeConfig {
@@ -206,10 +204,10 @@ fn timing(
 
 fn moved(
     name: &'static str,
-    listen: Option<SocketAddr>,
+    listen: Option<ListenAddress>,
     offset: Option<u16>,
 ) -> Result<SocketAddr, ConfigError> {
-    let mut listen = required(name, listen)?;
+    let ListenAddress(mut listen) = required(name, listen)?;
     let offset = required("port_offset", offset)?;
     // Port 0 asks for any that is free, and stays that.
     if listen.port() != 0 {
@@ -226,28 +224,21 @@ fn moved(
 
 fn moved_door(
     name: &'static str,
-    listen: Option<DoorAddress>,
+    listen: Option<OrOff<ListenAddress>>,
     offset: Option<u16>,
-) -> Result<DoorAddress, ConfigError> {
-    match required(name, listen)? {
-        DoorAddress::Off => Ok(DoorAddress::Off),
-        DoorAddress::At(at) => moved(name, Some(at), offset).map(DoorAddress::At),
-    }
+) -> Result<Option<SocketAddr>, ConfigError> {
+    required(name, listen)?.on().map(|at| moved(name, Some(at), offset)).transpose()
 }
 
 /// No two doors listen at the same address.
 fn each_its_own(listen: &Listen) -> Result<(), ConfigError> {
-    let of_door = |door: DoorAddress| match door {
-        DoorAddress::Off => None,
-        DoorAddress::At(at) => Some(at),
-    };
     let all = [
         ("listen_grpc", Some(listen.grpc)),
         ("listen_peer", Some(listen.peer)),
         ("listen_http", Some(listen.http)),
-        ("listen_redis", of_door(listen.redis)),
-        ("listen_redis_cluster", of_door(listen.redis_cluster)),
-        ("listen_text", of_door(listen.text)),
+        ("listen_redis", listen.redis),
+        ("listen_redis_cluster", listen.redis_cluster),
+        ("listen_text", listen.text),
     ];
     for (at, (name, address)) in all.iter().enumerate() {
         let same = |other: &&(&'static str, Option<SocketAddr>)| other.1.is_some() && other.1 == *address;
