@@ -21,10 +21,12 @@ pub use address::{Address, BadAddress};
 pub use byte_size::{BadByteSize, ByteSize};
 pub use cors_origins::{BadOrigin, CorsOrigins};
 pub use listen_address::{BadListenAddress, ListenAddress};
+pub use memory::{BUFFERS, Parts};
 pub use or_off::{BadOrOff, OrOff};
 pub use otlp_endpoint::{BadOtlpEndpoint, OtlpEndpoint};
 pub use ratio::{BadRatio, Ratio};
-pub use settings::{LogFormat, Settings};
+pub use settings::{Compression, LogFormat, Settings};
+pub use switch::{BadSwitch, Switch};
 pub use time_span::{BadTimeSpan, TimeSpan};
 pub use validate::{Machine, ThisMachine, validate};
 
@@ -33,10 +35,13 @@ mod byte_size;
 mod cors_origins;
 mod file;
 mod listen_address;
+mod memory;
+mod memory_limit;
 mod or_off;
 mod otlp_endpoint;
 mod ratio;
 mod settings;
+mod switch;
 mod time_span;
 mod validate;
 mod written;
@@ -191,12 +196,27 @@ pub struct Doors {
 /// How disk and memory are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Storage {
+    /// The memory that the sizes here and among the limits are parts of; none: they were set by
+    /// themselves, or do not go into what there is.
+    pub memory: Option<usize>,
     /// With less of the disk free than this, writes are refused; 0: never.
     pub disk_nearly_full_percent: u8,
     /// Memory for blocks that were read.
     pub block_cache_bytes: usize,
-    /// Memory for writes that are not in files yet.
+    /// One of up to four buffers of writes that are not in files yet.
     pub write_buffer_bytes: usize,
+    /// The same of the log.
+    pub log_buffer_bytes: usize,
+    /// Memory for recent entries of the log.
+    pub recent_entries_bytes: usize,
+    /// How files of the state are compressed.
+    pub compression: Compression,
+    /// Bits for each key in their filters; 0: none.
+    pub bloom_bits: u8,
+    /// Whether they are mapped into memory to be read.
+    pub memory_mapped_reads: bool,
+    /// How fast they are written in the background; 0: as fast as can be.
+    pub background_bytes_per_second: u64,
     /// How fast snapshots are sent; 0: as fast as can be.
     pub snapshot_bytes_per_second: u64,
 }
@@ -312,6 +332,21 @@ impl CommandLine {
     }
 }
 
+impl From<&NodeConfig> for Parts {
+    /// What each part of the memory may take.
+    fn from(config: &NodeConfig) -> Self {
+        let size = |bytes: usize| ByteSize(bytes as u64);
+        Self {
+            block_cache: size(config.storage.block_cache_bytes),
+            write_buffer: size(config.storage.write_buffer_bytes),
+            log_buffer: size(config.storage.log_buffer_bytes),
+            recent_entries: size(config.storage.recent_entries_bytes),
+            waiting_writes: size(config.limits.max_waiting_write_bytes),
+            connections: size(config.doors.max_connection_bytes),
+        }
+    }
+}
+
 impl From<&NodeConfig> for Settings {
     /// The settings that lead to exactly this configuration, on any machine.
     fn from(config: &NodeConfig) -> Self {
@@ -353,9 +388,16 @@ impl From<&NodeConfig> for Settings {
             max_connections: count(config.doors.max_connections),
             max_connection_bytes: size(config.doors.max_connection_bytes),
             connection_idle_timeout: Some(config.doors.connection_idle_timeout.into()),
+            memory: Some(config.storage.memory.map(|memory| ByteSize(memory as u64)).into()),
             disk_nearly_full_percent: Some(config.storage.disk_nearly_full_percent),
             block_cache_bytes: size(config.storage.block_cache_bytes),
             write_buffer_bytes: size(config.storage.write_buffer_bytes),
+            log_buffer_bytes: size(config.storage.log_buffer_bytes),
+            recent_entries_bytes: size(config.storage.recent_entries_bytes),
+            compression: Some(config.storage.compression),
+            bloom_bits: Some(config.storage.bloom_bits),
+            memory_mapped_reads: Some(config.storage.memory_mapped_reads.into()),
+            background_bytes_per_second: Some(ByteSize(config.storage.background_bytes_per_second)),
             snapshot_bytes_per_second: Some(ByteSize(config.storage.snapshot_bytes_per_second)),
             log_format: Some(config.logging.format),
             log_level: Some(config.logging.filter.clone()),

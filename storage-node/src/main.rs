@@ -11,7 +11,9 @@ use anyhow::Context;
 use proto::v1::Addresses;
 use proto::v1::admin_server::AdminServer;
 use proto::v1::kv_server::KvServer;
-use storage_node::config::{Address, CommandLine, NodeConfig, Reached, Start, ThisMachine};
+use storage_node::config::{
+    Address, ByteSize, CommandLine, Machine, NodeConfig, Parts, Reached, Start, ThisMachine,
+};
 use storage_node::doors::connections::{Connections, Listener};
 use storage_node::doors::grpc::{AdminDoor, KvDoor, MESSAGE_BYTES, PeerDoor};
 use storage_node::doors::resp::{self, RespDoor};
@@ -55,6 +57,7 @@ fn start() -> anyhow::Result<()> {
         Start::Serve(config) => *config,
     };
     logging::start(&config.logging)?;
+    tell_memory(&config);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // In turn, not the one that was woken last first: whoever writes to a peer or to the log
     // then finds what all the others had to say, and one frame or sync serves them all.
@@ -63,6 +66,24 @@ fn start() -> anyhow::Result<()> {
         runtime.worker_threads(config.worker_threads.into());
     }
     runtime.enable_all().build().context("cannot start the runtime")?.block_on(serve(config))
+}
+
+/// A node whose parts may be more than it can have is ended by the system in the middle of its work.
+fn tell_memory(config: &NodeConfig) {
+    let parts = Parts::from(config);
+    for (part, bytes) in parts.bounds() {
+        tracing::debug!(part, %bytes, "memory at most");
+    }
+    if let Some(limit) = ThisMachine.memory_limit().map(ByteSize)
+        && parts.total() > limit
+    {
+        tracing::warn!(
+            at_most = %parts.total(),
+            %limit,
+            "the parts of this node's memory may together take more than it can have: raise the limit, set memory, \
+             or lower the sizes that were set by themselves"
+        );
+    }
 }
 
 async fn serve(config: NodeConfig) -> anyhow::Result<()> {

@@ -21,7 +21,7 @@ use crate::control::identity::{DataFolder, FolderError, Identity, Known};
 use crate::control::{SUPPORTED_CLUSTER_VERSION, join};
 use crate::disk::DiskWatch;
 use crate::doors::http::Health;
-use crate::observability::metrics::Metrics;
+use crate::observability::metrics::{Metrics, memory};
 use crate::observability::slow::SlowOperations;
 use crate::observability::traces::{Traces, TracesError};
 use crate::router::failure;
@@ -91,6 +91,7 @@ impl Node {
         let folder = DataFolder::take(&config.data)?;
         let disk = Arc::new(DiskWatch::new(&config.data, config.storage.disk_nearly_full_percent)?);
         let metrics = Arc::new(Metrics::new());
+        memory::show_bounds(metrics.registry(), &config);
         let Observability { slow_operation, tracing } = &config.observability;
         let slow = SlowOperations::new(*slow_operation, metrics.registry());
         let traces = Traces::start(tracing.as_ref(), &config.name, metrics.registry())?;

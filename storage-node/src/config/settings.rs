@@ -11,6 +11,7 @@ use super::listen_address::ListenAddress;
 use super::or_off::OrOff;
 use super::otlp_endpoint::OtlpEndpoint;
 use super::ratio::Ratio;
+use super::switch::Switch;
 use super::time_span::TimeSpan;
 
 /// Every setting, once: its flag, its `TRILITH_*` variable and its name in a file all follow
@@ -125,7 +126,7 @@ pub struct Settings {
     #[arg(long, env = "TRILITH_MAX_BATCH_BYTES", value_name = "SIZE", help_heading = "Limits")]
     pub max_batch_bytes: Option<ByteSize>,
     /// The most bytes of writes that wait on this node; more are refused at once, and their
-    /// senders told to come again.
+    /// senders told to come again. Unless given: a part of `memory`, or 64MiB.
     #[arg(long, env = "TRILITH_MAX_WAITING_WRITE_BYTES", value_name = "SIZE", help_heading = "Limits")]
     pub max_waiting_write_bytes: Option<ByteSize>,
     /// The most items of one page of a scan.
@@ -141,23 +142,55 @@ pub struct Settings {
     pub max_connections: Option<u32>,
     /// What those connections may hold together of requests that are not complete and answers
     /// that are not fetched; over it the connection that asks for more is closed. HTTP has as
-    /// much of its own.
+    /// much of its own. Unless given: a part of `memory`, or 256MiB.
     #[arg(long, env = "TRILITH_MAX_CONNECTION_BYTES", value_name = "SIZE", help_heading = "Limits")]
     pub max_connection_bytes: Option<ByteSize>,
     /// Such a connection that says nothing for so long is closed. 0s: never.
     #[arg(long, env = "TRILITH_CONNECTION_IDLE_TIMEOUT", value_name = "TIME", help_heading = "Limits")]
     pub connection_idle_timeout: Option<TimeSpan>,
 
+    /// What this node may take of the machine's memory. Whatever is bounded by bytes gets a part
+    /// of it, unless it is set by itself. Unless given: the limit of the container or control
+    /// group that the node runs in. off, or where there is none: each has a size of its own.
+    #[arg(long, env = "TRILITH_MEMORY", value_name = "SIZE|off", help_heading = "Storage")]
+    pub memory: Option<OrOff<ByteSize>>,
     /// With less of the disk free than this, in percent, writes are refused while reads and
     /// deletes go on. 0: never.
     #[arg(long, env = "TRILITH_DISK_NEARLY_FULL_PERCENT", value_name = "PERCENT", help_heading = "Storage")]
     pub disk_nearly_full_percent: Option<u8>,
-    /// Memory for blocks that were read from disk.
+    /// Memory for blocks that were read from disk. Unless given: what the other parts leave of
+    /// `memory`, or 256MiB.
     #[arg(long, env = "TRILITH_BLOCK_CACHE_BYTES", value_name = "SIZE", help_heading = "Storage")]
     pub block_cache_bytes: Option<ByteSize>,
-    /// Memory for writes that are not in files yet, of all partitions together.
+    /// One buffer of writes that are not in files yet, of all partitions together; there are up
+    /// to four, one that is filled and three that wait to be written. Unless given: a part of
+    /// `memory`, or 128MiB.
     #[arg(long, env = "TRILITH_WRITE_BUFFER_BYTES", value_name = "SIZE", help_heading = "Storage")]
     pub write_buffer_bytes: Option<ByteSize>,
+    /// The same of the log, which has up to four of its own. Unless given: a part of `memory`, or
+    /// 64MiB.
+    #[arg(long, env = "TRILITH_LOG_BUFFER_BYTES", value_name = "SIZE", help_heading = "Storage")]
+    pub log_buffer_bytes: Option<ByteSize>,
+    /// Memory for recent entries of the log, of all partitions together. Unless given: a part of
+    /// `memory`, or 256MiB.
+    #[arg(long, env = "TRILITH_RECENT_ENTRIES_BYTES", value_name = "SIZE", help_heading = "Storage")]
+    pub recent_entries_bytes: Option<ByteSize>,
+    /// How files of the state are compressed once they have left the two uppermost levels: not at
+    /// all, quickly, or well. It counts for files that are written from now on.
+    #[arg(long, env = "TRILITH_COMPRESSION", value_enum, value_name = "HOW", help_heading = "Storage")]
+    pub compression: Option<Compression>,
+    /// Bits for each key in the filters that tell which files do not hold it. 0: no filters. It
+    /// counts for files that are written from now on.
+    #[arg(long, env = "TRILITH_BLOOM_BITS", value_name = "N", help_heading = "Storage")]
+    pub bloom_bits: Option<u8>,
+    /// Whether files of the state are mapped into memory and read there, in place of being read
+    /// piece by piece.
+    #[arg(long, env = "TRILITH_MEMORY_MAPPED_READS", value_name = "on|off", help_heading = "Storage")]
+    pub memory_mapped_reads: Option<Switch>,
+    /// How fast files of the state are written in the background, when buffers are emptied and
+    /// files merged, per second. 0: as fast as it can.
+    #[arg(long, env = "TRILITH_BACKGROUND_BYTES_PER_SECOND", value_name = "SIZE", help_heading = "Storage")]
+    pub background_bytes_per_second: Option<ByteSize>,
     /// How fast this node sends copies of partitions to others, per second. 0: as fast as it
     /// can.
     #[arg(long, env = "TRILITH_SNAPSHOT_BYTES_PER_SECOND", value_name = "SIZE", help_heading = "Storage")]
@@ -214,9 +247,32 @@ pub enum LogFormat {
     Json,
 }
 
+/// How files are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// Quickly.
+    Lz4,
+    /// Well: the last level, which holds most of the data, is made as small as can be.
+    Zstd,
+}
+
+impl Compression {
+    /// Its name, as it is given.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
 impl Settings {
     /// What holds where nobody says otherwise. A setting without a default here depends on
-    /// the machine, or must be given.
+    /// the machine or on others, or must be given.
     pub fn defaults() -> Self {
         let loopback = |port: u16| Some(ListenAddress::loopback(port));
         let door = |port: u16| Some(OrOff::On(ListenAddress::loopback(port)));
@@ -240,15 +296,15 @@ impl Settings {
             max_value_bytes: Some(ByteSize::mib(8)),
             max_batch_operations: Some(1_000),
             max_batch_bytes: Some(ByteSize::mib(16)),
-            max_waiting_write_bytes: Some(ByteSize::mib(64)),
             scan_page_items: Some(10_000),
             scan_page_bytes: Some(ByteSize::mib(4)),
             max_connections: Some(10_000),
-            max_connection_bytes: Some(ByteSize::mib(256)),
             connection_idle_timeout: Some(TimeSpan::from_millis(0)),
             disk_nearly_full_percent: Some(5),
-            block_cache_bytes: Some(ByteSize::mib(256)),
-            write_buffer_bytes: Some(ByteSize::mib(128)),
+            compression: Some(Compression::Lz4),
+            bloom_bits: Some(10),
+            memory_mapped_reads: Some(Switch::Off),
+            background_bytes_per_second: Some(ByteSize(0)),
             snapshot_bytes_per_second: Some(ByteSize::mib(200)),
             log_format: Some(LogFormat::Auto),
             // openraft tells of every step it takes, and warns of every question that a peer did
@@ -266,6 +322,14 @@ impl Settings {
             advertise_http: None,
             advertise_redis_cluster: None,
             resp_socket: None,
+            // These follow from the memory.
+            memory: None,
+            max_waiting_write_bytes: None,
+            max_connection_bytes: None,
+            block_cache_bytes: None,
+            write_buffer_bytes: None,
+            log_buffer_bytes: None,
+            recent_entries_bytes: None,
         }
     }
 
@@ -305,9 +369,18 @@ impl Settings {
             max_connections: self.max_connections.or(others.max_connections),
             max_connection_bytes: self.max_connection_bytes.or(others.max_connection_bytes),
             connection_idle_timeout: self.connection_idle_timeout.or(others.connection_idle_timeout),
+            memory: self.memory.or(others.memory),
             disk_nearly_full_percent: self.disk_nearly_full_percent.or(others.disk_nearly_full_percent),
             block_cache_bytes: self.block_cache_bytes.or(others.block_cache_bytes),
             write_buffer_bytes: self.write_buffer_bytes.or(others.write_buffer_bytes),
+            log_buffer_bytes: self.log_buffer_bytes.or(others.log_buffer_bytes),
+            recent_entries_bytes: self.recent_entries_bytes.or(others.recent_entries_bytes),
+            compression: self.compression.or(others.compression),
+            bloom_bits: self.bloom_bits.or(others.bloom_bits),
+            memory_mapped_reads: self.memory_mapped_reads.or(others.memory_mapped_reads),
+            background_bytes_per_second: self
+                .background_bytes_per_second
+                .or(others.background_bytes_per_second),
             snapshot_bytes_per_second: self.snapshot_bytes_per_second.or(others.snapshot_bytes_per_second),
             log_format: self.log_format.or(others.log_format),
             log_level: self.log_level.or(others.log_level),

@@ -5,6 +5,7 @@ use super::*;
 /// A machine whose host name others can reach, or not.
 struct Somewhere {
     reachable: bool,
+    memory: Option<u64>,
 }
 
 impl Machine for Somewhere {
@@ -15,9 +16,15 @@ impl Machine for Somewhere {
     fn leads_here(&self, host: &str) -> bool {
         self.reachable && host == "here"
     }
+
+    fn memory_limit(&self) -> Option<u64> {
+        self.memory
+    }
 }
 
-const HERE: Somewhere = Somewhere { reachable: true };
+const HERE: Somewhere = Somewhere { reachable: true, memory: None };
+/// A container that says nothing of its host name, with so much memory.
+const CONTAINER: Somewhere = Somewhere { reachable: false, memory: Some(512 << 20) };
 
 fn flags(line: &str) -> CommandLine {
     let words = std::iter::once("trilith-node").chain(line.split_whitespace());
@@ -98,8 +105,7 @@ fn a_printed_configuration_leads_to_the_same_one() {
         Start::Print(printed) => printed,
         Start::Serve(_) => panic!("it was to be printed"),
     };
-    let nowhere = Somewhere { reachable: false };
-    assert_eq!(validate(in_file(&printed).unwrap(), &nowhere).unwrap(), configured(line).unwrap());
+    assert_eq!(validate(in_file(&printed).unwrap(), &CONTAINER).unwrap(), configured(line).unwrap());
 }
 
 #[test]
@@ -147,12 +153,11 @@ fn listening_everywhere_needs_an_address_that_others_can_dial() {
     let everywhere = "--data /data --listen-peer 0.0.0.0:7401";
     assert_eq!(configured(everywhere).unwrap().advertise.peer.to_string(), "here:7401");
 
-    let unreachable = Somewhere { reachable: false };
-    let message = refusal(validate(flags(everywhere).settings, &unreachable));
+    let message = refusal(validate(flags(everywhere).settings, &CONTAINER));
     assert!(message.starts_with("advertise_peer: "), "{message}");
 
     let told = flags(&format!("{everywhere} --advertise-peer node-1.example:9000")).settings;
-    assert_eq!(validate(told, &unreachable).unwrap().advertise.peer.to_string(), "node-1.example:9000");
+    assert_eq!(validate(told, &CONTAINER).unwrap().advertise.peer.to_string(), "node-1.example:9000");
 }
 
 #[test]
@@ -181,6 +186,12 @@ fn settings_that_cannot_be_are_refused_by_name() {
         ("--scan-page-items 0", "scan_page_items"),
         ("--disk-nearly-full-percent 90", "disk_nearly_full_percent"),
         ("--write-buffer-bytes 1", "write_buffer_bytes"),
+        ("--log-buffer-bytes 1", "log_buffer_bytes"),
+        ("--bloom-bits 25", "bloom_bits"),
+        ("--background-bytes-per-second 1000", "background_bytes_per_second"),
+        ("--memory 128MiB", "memory"),
+        ("--memory 512MiB --block-cache-bytes 512MiB", "memory"),
+        ("--memory 512MiB --max-connection-bytes 1MiB", "max_connection_bytes"),
         ("--log-level =loud=", "log_level"),
         ("--name a/b", "name"),
         ("--name 67e55044-10b1-426f-9247-bb680e5fe0c8", "name"),
@@ -194,4 +205,62 @@ fn settings_that_cannot_be_are_refused_by_name() {
         let message = refusal(configured(&format!("--data /data {line}")));
         assert!(message.starts_with(&format!("{name}: ")), "{line}: {message}");
     }
+}
+
+#[test]
+fn without_a_memory_and_without_a_limit_sizes_are_fixed() {
+    let config = configured("--data /data").unwrap();
+    assert_eq!(config.storage.memory, None);
+    assert_eq!(config.storage.block_cache_bytes, 256 << 20);
+    assert_eq!(config.storage.write_buffer_bytes, 128 << 20);
+    assert_eq!(config.storage.log_buffer_bytes, 64 << 20);
+    assert_eq!(config.storage.recent_entries_bytes, 256 << 20);
+    assert_eq!(config.limits.max_waiting_write_bytes, 64 << 20);
+    assert_eq!(config.doors.max_connection_bytes, 256 << 20);
+}
+
+#[test]
+fn the_sizes_are_parts_of_the_memory_or_of_the_limit() {
+    let given = configured("--data /data --memory 512Mi").unwrap();
+    assert_eq!(given.storage.memory, Some(512 << 20));
+    assert_eq!(Parts::from(&given).with_other(ByteSize::mib(512)), ByteSize::mib(512));
+    let found = validate(flags("--data /data").settings, &CONTAINER).unwrap();
+    assert_eq!(found.storage, given.storage);
+    let off = validate(flags("--data /data --memory off").settings, &CONTAINER).unwrap();
+    assert_eq!(off, configured("--data /data").unwrap());
+}
+
+#[test]
+fn a_limit_that_is_too_small_starts_a_node_all_the_same() {
+    let line = "--data /data --block-cache-bytes 1GiB";
+    let config = validate(flags(line).settings, &CONTAINER).unwrap();
+    assert_eq!(config.storage.memory, None);
+    assert_eq!(config.storage.block_cache_bytes, 1 << 30);
+    assert_eq!(config.storage.write_buffer_bytes, 20 << 20);
+    let tiny = Somewhere { reachable: true, memory: Some(64 << 20) };
+    let config = validate(flags("--data /data").settings, &tiny).unwrap();
+    assert_eq!(config.storage.block_cache_bytes, 8 << 20);
+    assert_eq!(config.limits.max_waiting_write_bytes, config.limits.max_batch_bytes);
+    let Start::Print(printed) = flags("--data /data --print-config").start(&tiny).unwrap() else {
+        panic!("it was to be printed")
+    };
+    assert_eq!(validate(in_file(&printed).unwrap(), &HERE).unwrap(), config);
+}
+
+#[test]
+fn too_little_memory_is_refused_with_the_least() {
+    let message = refusal(configured("--data /data --memory 128MiB"));
+    assert!(message.contains("128MiB is less than 208MiB"), "{message}");
+    configured("--data /data --memory 208MiB").unwrap();
+}
+
+#[test]
+fn a_file_may_say_off_and_on_as_it_likes() {
+    let file = in_file("memory: off\nmemory_mapped_reads: true\ncompression: none\nbloom_bits: 0\n").unwrap();
+    let config = validate(flags("--data /data").settings.or(file), &CONTAINER).unwrap();
+    assert!(config.storage.memory_mapped_reads);
+    assert_eq!((config.storage.compression, config.storage.bloom_bits), (Compression::None, 0));
+    assert_eq!(config.storage.block_cache_bytes, 256 << 20);
+    let message = refusal(in_file("compression: gzip"));
+    assert!(message.contains("compression: ") && message.contains("lz4"), "{message}");
 }

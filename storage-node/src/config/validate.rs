@@ -5,10 +5,16 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use storage::{divided, storage};
+
+use super::memory::LEAST_CONNECTIONS;
+use super::memory_limit;
 use super::{
     Address, ByteSize, ConfigError, CorsOrigins, Doors, Limits, Listen, ListenAddress, Logging, NodeConfig,
-    Observability, OrOff, OtlpEndpoint, Ratio, Reached, Settings, Storage, TimeSpan, Timing, Tracing,
+    Observability, OrOff, OtlpEndpoint, Ratio, Reached, Settings, TimeSpan, Timing, Tracing,
 };
+
+mod storage;
 
 /// What a message between nodes may hold of one command, keys and values and all: such a
 /// message is at most 20 MiB, and the rest of it needs room too.
@@ -24,6 +30,8 @@ pub trait Machine {
     fn host_name(&self) -> Option<String>;
     /// Whether a name leads to an address that other machines may reach.
     fn leads_here(&self, host: &str) -> bool;
+    /// How many bytes of memory this process may use, where that is limited.
+    fn memory_limit(&self) -> Option<u64>;
 }
 
 /// The machine that this process runs on.
@@ -40,12 +48,17 @@ impl Machine for ThisMachine {
     fn leads_here(&self, host: &str) -> bool {
         (host, 0).to_socket_addrs().is_ok_and(|mut found| found.any(|address| !address.ip().is_loopback()))
     }
+
+    fn memory_limit(&self) -> Option<u64> {
+        memory_limit::of_this_process()
+    }
 }
 
 /// Checks what was given, and fills in what follows from it and from the machine.
 pub fn validate(given: Settings, machine: &dyn Machine) -> Result<NodeConfig, ConfigError> {
-    let given = given.or(Settings::defaults());
+    let (given, memory) = divided(given.or(Settings::defaults()), machine)?;
     let limits = limits(&given)?;
+    let storage = storage(&given, memory)?;
     let listen = Listen {
         grpc: moved("listen_grpc", given.listen_grpc, given.port_offset)?,
         peer: moved("listen_peer", given.listen_peer, given.port_offset)?,
@@ -87,29 +100,14 @@ pub fn validate(given: Settings, machine: &dyn Machine) -> Result<NodeConfig, Co
             max_connection_bytes: at_least(
                 "max_connection_bytes",
                 given.max_connection_bytes,
-                ByteSize::mib(32),
+                LEAST_CONNECTIONS,
                 "one request of the largest size must fit",
             )?
             .as_usize(),
             connection_idle_timeout: required("connection_idle_timeout", given.connection_idle_timeout)?
                 .duration(),
         },
-        storage: Storage {
-            disk_nearly_full_percent: percent(given.disk_nearly_full_percent)?,
-            block_cache_bytes: required("block_cache_bytes", given.block_cache_bytes)?.as_usize(),
-            write_buffer_bytes: at_least(
-                "write_buffer_bytes",
-                given.write_buffer_bytes,
-                ByteSize::mib(1),
-                "every write passes through it",
-            )?
-            .as_usize(),
-            snapshot_bytes_per_second: required(
-                "snapshot_bytes_per_second",
-                given.snapshot_bytes_per_second,
-            )?
-            .0,
-        },
+        storage,
         logging: Logging {
             format: required("log_format", given.log_format)?,
             filter: filter(required("log_level", given.log_level)?)?,
@@ -289,14 +287,6 @@ fn name(given: Option<String>, machine: &dyn Machine) -> Result<String, ConfigEr
         return Err(invalid("name", format!("{name} reads as the id of a node; choose another")));
     }
     Ok(name)
-}
-
-fn percent(given: Option<u8>) -> Result<u8, ConfigError> {
-    let percent = required("disk_nearly_full_percent", given)?;
-    if percent > 50 {
-        return Err(invalid("disk_nearly_full_percent", format!("{percent} is more than 50")));
-    }
-    Ok(percent)
 }
 
 fn slow_operation(given: Option<OrOff<TimeSpan>>) -> Result<Option<Duration>, ConfigError> {

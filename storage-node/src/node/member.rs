@@ -26,7 +26,7 @@ use crate::control::meta_link::MetaLink;
 use crate::control::reporter::Reporter;
 use crate::control::service::Service;
 use crate::meta::FollowedMap;
-use crate::observability::metrics::{Lag, Metrics};
+use crate::observability::metrics::{Lag, Metrics, memory};
 use crate::raft::groups::{self, Groups, GroupsError};
 use crate::raft::network::counters::Counters;
 use crate::raft::network::forward::Forwarded;
@@ -529,15 +529,24 @@ type Databases = (Arc<Log>, Arc<dyn StateEngine>);
 async fn open_databases(node: &Node) -> Result<Databases, MemberError> {
     let (log_path, state_path) = (node.folder.log(), node.folder.state());
     let storage = node.config.storage;
-    threads::blocking(move || {
-        let sizes = RocksStateOptions {
+    let (log, state) = threads::blocking(move || {
+        let chosen = RocksStateOptions {
             block_cache_bytes: storage.block_cache_bytes,
             write_buffer_bytes: storage.write_buffer_bytes,
+            // Only where somebody said what all of it may take together.
+            lends_write_buffers: storage.memory.is_some(),
+            compression: storage.compression,
+            bloom_bits: storage.bloom_bits,
+            memory_mapped_reads: storage.memory_mapped_reads,
+            background_bytes_per_second: storage.background_bytes_per_second,
             ..RocksStateOptions::default()
         };
-        let log = Log::open(&log_path, &LogOptions::default())?;
-        let state: Arc<dyn StateEngine> = RocksState::open(&state_path, sizes)?;
-        Ok((log, state))
+        let recent = LogOptions::of(storage.log_buffer_bytes, storage.recent_entries_bytes);
+        let log = Log::open(&log_path, &recent)?;
+        let state = RocksState::open(&state_path, chosen)?;
+        Ok::<_, MemberError>((log, state))
     })
-    .await
+    .await?;
+    memory::show_used(node.metrics.registry(), &log, &state);
+    Ok((log, state))
 }

@@ -23,6 +23,7 @@ pub use registry::Registry;
 
 mod instrument;
 mod lag;
+pub mod memory;
 mod operations;
 pub mod process;
 mod registry;

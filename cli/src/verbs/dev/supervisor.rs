@@ -1,5 +1,6 @@
 //! Keeps the nodes' processes running, and ends them.
 
+use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -20,6 +21,8 @@ const RESTART_AFTER: Duration = Duration::from_secs(2);
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// How much of a log is shown when a node does not start.
 const LOG_LINES: usize = 15;
+/// What a node may take of the machine's memory.
+const MEMORY: &str = "TRILITH_MEMORY";
 
 /// The nodes' processes.
 #[derive(Debug)]
@@ -137,6 +140,8 @@ impl Keeper {
         let log = open_log(&node.folder)?;
         let child = Command::new(&self.program)
             .args(arguments(node))
+            // What limits the memory here is shared by all nodes, so none takes it for its own.
+            .env(MEMORY, env::var_os(MEMORY).unwrap_or_else(|| "off".into()))
             // The node ends when this pipe does, which it does however this process ends.
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)

@@ -56,9 +56,23 @@ pub struct LogOptions {
     pub cache_bytes: usize,
 }
 
+/// Recent entries of one replica are read back by its own Raft group, and by followers that are a
+/// little behind; more than this is read by those that are far behind.
+const CACHE_BYTES_PER_REPLICA: usize = 4 << 20;
+/// A cache that is small in all still serves so many replicas that are busy at once.
+const BUSY_REPLICAS: usize = 8;
+
+impl LogOptions {
+    /// With buffers of that size, and so much for recent entries of all replicas.
+    pub fn of(memtable_bytes: usize, cache_bytes: usize) -> Self {
+        let cache_bytes_per_replica = CACHE_BYTES_PER_REPLICA.min(cache_bytes / BUSY_REPLICAS);
+        Self { memtable_bytes, cache_bytes_per_replica, cache_bytes }
+    }
+}
+
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { memtable_bytes: 64 << 20, cache_bytes_per_replica: 4 << 20, cache_bytes: 256 << 20 }
+        Self::of(64 << 20, 256 << 20)
     }
 }
 
@@ -177,6 +191,11 @@ impl Log {
             Some(_) => Ok(None),
         })
         .await
+    }
+
+    /// What the recent entries of all replicas take.
+    pub fn cache_bytes(&self) -> usize {
+        self.open.budget.used()
     }
 
     /// What the writer has done.

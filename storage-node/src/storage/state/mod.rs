@@ -15,13 +15,17 @@ use bytes::Bytes;
 use super::keys::KeyRange;
 
 pub mod memory;
+mod options;
 pub mod rocks;
 
+#[cfg(test)]
+mod figures;
 #[cfg(test)]
 mod tests;
 
 pub use memory::MemoryState;
-pub use rocks::{RocksState, RocksStateOptions};
+pub use options::RocksStateOptions;
+pub use rocks::RocksState;
 
 /// Puts and deletes that are done together.
 #[derive(Debug, Default)]

@@ -6,32 +6,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, FlushOptions, IngestExternalFileOptions,
-    Options, ReadOptions, SnapshotWithThreadMode, SstFileWriter, WriteBatch, WriteOptions,
+    DB, DBRawIterator, FlushOptions, IngestExternalFileOptions, Options, ReadOptions, SnapshotWithThreadMode,
+    SstFileWriter, WriteBatch, WriteOptions,
 };
 use self_cell::self_cell;
 
+use super::options::RocksStateOptions;
 use super::{Change, Changes, PinnedState, StateEngine, StateError, StateIterator, StateResult, StateView};
 use crate::storage::keys::{self, KeyRange};
 
 const FORMAT: u8 = 1;
-
-/// Sizes that a node may set.
-#[derive(Debug, Clone, Copy)]
-pub struct RocksStateOptions {
-    /// Cache of blocks that were read.
-    pub block_cache_bytes: usize,
-    /// One memtable; up to four may wait to be flushed.
-    pub write_buffer_bytes: usize,
-    /// What one file of a snapshot holds, or one item.
-    pub export_file_bytes: u64,
-}
-
-impl Default for RocksStateOptions {
-    fn default() -> Self {
-        Self { block_cache_bytes: 256 << 20, write_buffer_bytes: 64 << 20, export_file_bytes: 64 << 20 }
-    }
-}
 
 /// The state database of a node.
 pub struct RocksState {
@@ -45,8 +29,8 @@ pub struct RocksState {
 impl RocksState {
     /// Opens the database, or creates it in an empty folder. Every file is checked to be
     /// there and of the size that it was recorded with.
-    pub fn open(path: &Path, sizes: RocksStateOptions) -> StateResult<Arc<Self>> {
-        let options = database_options(sizes);
+    pub fn open(path: &Path, chosen: RocksStateOptions) -> StateResult<Arc<Self>> {
+        let options = chosen.database();
         let failed = |why: rocksdb::Error| StateError::Database {
             path: path.to_owned(),
             what: "does not open",
@@ -59,7 +43,7 @@ impl RocksState {
         let db = Arc::new(DB::open(&options, path).map_err(failed)?);
         let mut no_wal = WriteOptions::default();
         no_wal.disable_wal(true);
-        let export_file_bytes = sizes.export_file_bytes;
+        let export_file_bytes = chosen.export_file_bytes;
         let state = Self { db, path: path.to_owned(), no_wal, options, export_file_bytes };
         state.check_format()?;
         Ok(Arc::new(state))
@@ -82,8 +66,30 @@ impl RocksState {
         }
     }
 
-    /// A number that RocksDB keeps about itself.
-    pub fn property(&self, name: &str) -> u64 {
+    /// What the cache of blocks holds; where it lends the memtables' room, they are in it.
+    pub fn block_cache_bytes(&self) -> u64 {
+        self.property("rocksdb.block-cache-usage")
+    }
+
+    /// What the memtables take, those that are being flushed included.
+    pub fn memtable_bytes(&self) -> u64 {
+        self.property("rocksdb.cur-size-all-mem-tables")
+    }
+
+    /// What the files of the state take, those that are no longer needed not included.
+    pub fn file_bytes(&self) -> u64 {
+        self.property("rocksdb.live-sst-files-size")
+    }
+
+    /// Writes all files anew.
+    #[cfg(test)]
+    pub fn compact(&self) {
+        let mut options = rocksdb::CompactOptions::default();
+        options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+        self.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
+    }
+
+    fn property(&self, name: &str) -> u64 {
         self.db.property_int_value(name).ok().flatten().unwrap_or(0)
     }
 
@@ -94,38 +100,6 @@ impl RocksState {
 
 fn failed_at(path: &Path, what: &'static str, why: rocksdb::Error) -> StateError {
     StateError::Database { path: path.to_owned(), what, why: why.into_string() }
-}
-
-fn database_options(sizes: RocksStateOptions) -> Options {
-    let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(&Cache::new_lru_cache(sizes.block_cache_bytes));
-    blocks.set_block_size(8 << 10);
-    blocks.set_bloom_filter(10.0, false);
-    blocks.set_cache_index_and_filter_blocks(true);
-    blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
-    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.set_block_based_table_factory(&blocks);
-    options.set_write_buffer_size(sizes.write_buffer_bytes);
-    options.set_max_write_buffer_number(4);
-    options.set_level_compaction_dynamic_level_bytes(true);
-    options.set_compression_per_level(&[
-        DBCompressionType::None,
-        DBCompressionType::None,
-        DBCompressionType::Lz4,
-        DBCompressionType::Lz4,
-        DBCompressionType::Lz4,
-        DBCompressionType::Lz4,
-        DBCompressionType::Zstd,
-    ]);
-    options.set_max_background_jobs(2);
-    options.set_bytes_per_sync(1 << 20);
-    options.set_max_open_files(4096);
-    options.set_paranoid_checks(true);
-    options.set_keep_log_file_num(4);
-    options.set_max_log_file_size(8 << 20);
-    options
 }
 
 impl StateView for RocksState {

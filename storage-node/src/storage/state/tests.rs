@@ -9,6 +9,7 @@ use placement::{Bucket, BucketRange, PartitionId, TableId};
 use tempfile::TempDir;
 
 use super::{Changes, MemoryState, RocksState, RocksStateOptions, StateEngine, StateView};
+use crate::config::Compression;
 use crate::storage::keys::{self, GroupRecord, KeyRange};
 
 const GROUP: PartitionId = PartitionId(5);
@@ -184,4 +185,106 @@ fn both_kinds_of_state_take_the_same_snapshot() {
     assert_eq!(part(&all(&*target), false), part(&before, false));
     target.crash();
     assert_eq!(part(&all(&*target), true), part(&all(&*source), true), "it is on disk at once");
+}
+
+const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Lz4, Compression::Zstd];
+
+/// Writes what can be compressed, as files of a snapshot: other files are not compressed as long as
+/// there are few of them.
+fn take_in_files(state: &RocksState) {
+    let text = b"{\"name\":\"a name\",\"note\":\"a note\"}".repeat(100);
+    let mut changes = Changes::default();
+    some_of_everything(1).into_iter().for_each(|key| changes.put(key, text.clone().into()));
+    state.write(changes).unwrap();
+    let scratch = TempDir::new().unwrap();
+    let files = state.pin().export(&ranges(), scratch.path()).unwrap();
+    state.replace(&files).unwrap();
+}
+
+#[test]
+fn every_choice_opens_and_keeps_what_it_is_given() {
+    for compression in COMPRESSIONS {
+        for choice in 0..16_u64 {
+            let chosen = RocksStateOptions {
+                compression,
+                bloom_bits: if choice & 1 == 0 { 0 } else { 10 },
+                memory_mapped_reads: choice & 2 == 0,
+                lends_write_buffers: choice & 4 == 0,
+                background_bytes_per_second: (choice & 8) << 27,
+                ..RocksStateOptions::default()
+            };
+            let folder = TempDir::new().unwrap();
+            let before = {
+                let state = RocksState::open(folder.path(), chosen).unwrap();
+                take_in_files(&state);
+                write(&*state, some_of_everything(3), b"new");
+                all(&*state)
+            };
+            let state = RocksState::open(folder.path(), chosen).unwrap();
+            assert_eq!(all(&*state), before, "{chosen:?}");
+            for (key, value) in &before {
+                assert_eq!(state.get(key).unwrap().as_ref(), Some(value), "{chosen:?}");
+            }
+            assert_eq!(state.get(b"no such key").unwrap(), None, "{chosen:?}");
+        }
+    }
+}
+
+#[test]
+fn files_are_read_however_they_were_compressed() {
+    for first in COMPRESSIONS {
+        for second in COMPRESSIONS {
+            let folder = TempDir::new().unwrap();
+            let open = |compression| {
+                let chosen = RocksStateOptions { compression, ..RocksStateOptions::default() };
+                RocksState::open(folder.path(), chosen).unwrap()
+            };
+            let before = {
+                let state = open(first);
+                take_in_files(&state);
+                all(&*state)
+            };
+            let state = open(second);
+            assert_eq!(all(&*state), before, "{first:?}, then {second:?}");
+            write(&*state, some_of_everything(2), b"new");
+            state.flush().unwrap();
+            drop(state);
+            let mut expected = before;
+            expected.extend(some_of_everything(2).into_iter().map(|key| (key, Bytes::from_static(b"new"))));
+            assert_eq!(all(&*open(first)), expected);
+        }
+    }
+}
+
+#[test]
+fn files_are_as_small_as_was_chosen() {
+    let bytes = COMPRESSIONS.map(|compression| {
+        let folder = TempDir::new().unwrap();
+        let chosen = RocksStateOptions { compression, ..RocksStateOptions::default() };
+        let state = RocksState::open(folder.path(), chosen).unwrap();
+        for _ in 0..3 {
+            take_in_files(&state);
+        }
+        state.compact();
+        state.file_bytes()
+    });
+    // So little data is only compressed where everything is.
+    assert!(bytes[0].abs_diff(bytes[1]) * 100 < bytes[0], "{bytes:?}");
+    assert!(bytes[2] * 5 < bytes[0], "{bytes:?}");
+}
+
+/// A cache that lends the memtables' room counts them as its own.
+#[test]
+fn memtables_are_counted_into_a_cache_that_lends_their_room() {
+    for lends_write_buffers in [false, true] {
+        let folder = TempDir::new().unwrap();
+        let chosen = RocksStateOptions { lends_write_buffers, ..RocksStateOptions::default() };
+        let state = RocksState::open(folder.path(), chosen).unwrap();
+        let mut changes = Changes::default();
+        changes.put(Bytes::from_static(b"key"), vec![7; 8 << 20].into());
+        state.write(changes).unwrap();
+        assert_eq!(state.block_cache_bytes() > 8 << 20, lends_write_buffers);
+        state.flush().unwrap();
+        assert!(state.memtable_bytes() < 8 << 20);
+    }
 }
