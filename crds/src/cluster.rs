@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::switch::Switch;
 
 pub mod doors;
+pub mod engine;
 pub mod policies;
 pub mod pool;
 pub mod status;
 
 pub use doors::{Doors, ExternalTrafficPolicy, Service, ServiceType};
+pub use engine::{Compression, Engine};
 pub use policies::{
     ClaimRetention, ImagePullPolicy, Monitoring, NetworkAccess, Rebalance, RebalanceMode, Repair, Retention,
     Rollout, ServiceAccount, Unavailability, UpdatePolicy, WhenLeadersStay,
@@ -86,6 +88,10 @@ pub const NODES_SUFFIX: &str = "-nodes";
         "rule": "!(has(self.image) && has(self.version))",
         "message": "give image or version, not both: version picks a tag of the operator's own image, image replaces all of it",
     },
+    {
+        "rule": "!has(self.config) || !(has(self.engine.memory) && 'memory' in self.config) && !(has(self.engine.blockCache) && 'block_cache_bytes' in self.config) && !(self.engine.compression != 'Lz4' && 'compression' in self.config) && !(self.engine.bloomBits != 10 && 'bloom_bits' in self.config) && !(self.engine.memoryMappedReads != 'Disabled' && 'memory_mapped_reads' in self.config) && !(self.engine.backgroundBytesPerSecond != '0' && 'background_bytes_per_second' in self.config)",
+        "message": "a setting is in engine or in config, not in both: take it out of config",
+    },
 ]))]
 pub struct KVClusterSpec {
     /// The version to run: a tag of the image that the operator was installed with. With neither
@@ -129,7 +135,10 @@ pub struct KVClusterSpec {
     /// How applications come in.
     #[serde(default)]
     pub doors: Doors,
-    /// Settings of the storage nodes by their names, such as block_cache_bytes: 1GiB. A change of one
+    /// How nodes use memory and disk.
+    #[serde(default)]
+    pub engine: Engine,
+    /// Further settings of the storage nodes by their names, such as max_value_bytes: 1MiB. A change of one
     /// that a node cannot take while it runs restarts the nodes one after the other.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend(
@@ -182,6 +191,7 @@ impl KVClusterSpec {
             image_pull_secrets: Vec::new(),
             pools,
             doors: Doors::default(),
+            engine: Engine::default(),
             config: BTreeMap::new(),
             pod_disruption_budget: Switch::Enabled,
             updates: UpdatePolicy::default(),

@@ -3,6 +3,7 @@
 //! ```text
 //!     cluster.rs  KVCluster ─┬─ cluster/pool.rs      storage nodes that are alike
 //!                            ├─ cluster/doors.rs     how applications come in
+//!                            ├─ cluster/engine.rs    how nodes use memory and disk
 //!                            ├─ cluster/policies.rs  what may be done when
 //!                            └─ cluster/status.rs    how it is
 //!     table.rs    KVTable   ─── table/status.rs

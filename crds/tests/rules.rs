@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use crds::cluster::{Pool, RebalanceMode, Retention, Unavailability};
+use crds::cluster::{Compression, Pool, RebalanceMode, Retention, Unavailability};
 use crds::{ByteQuantity, KVCluster, KVClusterSpec, KVTable, KVTableSpec, Switch, TimeSpan, definitions};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -69,6 +69,38 @@ fn a_version_and_an_image_exclude_each_other() {
     assert_eq!(cluster_says(&both, None), "");
     both.spec.image = Some("registry.example/trilith-node:0.2.0".to_owned());
     assert!(cluster_says(&both, None).contains("not both"));
+}
+
+#[test]
+fn memory_and_rates_are_enough_to_run_with() {
+    let good = cluster("orders", vec![Pool::new("a", 3)]);
+    let of = |memory: Option<&str>, cache: Option<&str>, rate: &str| {
+        let mut cluster = good.clone();
+        cluster.spec.engine.memory = memory.map(ByteQuantity::new);
+        cluster.spec.engine.block_cache = cache.map(ByteQuantity::new);
+        cluster.spec.engine.background_bytes_per_second = ByteQuantity::new(rate);
+        cluster_says(&cluster, None)
+    };
+    for (memory, cache, rate) in
+        [(Some("256Mi"), None, "0"), (Some("2Gi"), Some("1Gi"), "1Mi"), (None, Some("8Gi"), "50M")]
+    {
+        assert_eq!(of(memory, cache, rate), "", "{memory:?} {cache:?} {rate}");
+    }
+    assert!(of(Some("255Mi"), None, "0").contains("at least 256Mi"));
+    assert!(of(Some("1Gi"), Some("1024Mi"), "0").contains("blockCache is a part of memory"));
+    assert!(of(None, None, "1000k").contains("less than 1Mi a second"));
+}
+
+#[test]
+fn a_setting_is_in_one_place() {
+    let mut both = cluster("orders", vec![Pool::new("a", 3)]);
+    both.spec.config = serde_json::from_value(json!({ "memory": "1GiB", "compression": "none" })).unwrap();
+    assert_eq!(cluster_says(&both, None), "");
+    both.spec.engine.memory = Some(ByteQuantity::new("1Gi"));
+    assert!(cluster_says(&both, None).contains("not in both"));
+    both.spec.engine.memory = None;
+    both.spec.engine.compression = Compression::Zstd;
+    assert!(cluster_says(&both, None).contains("not in both"));
 }
 
 #[test]

@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::engine::Engine;
+
 /// The most partitions that a status names.
 pub const MOST_UNHEALTHY: usize = 32;
 /// The most moves that a status names.
@@ -36,6 +38,9 @@ pub struct KVClusterStatus {
     /// The version that all nodes run, or the oldest of several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// How nodes use memory and disk, once all of them run so. Left out where it is as by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Engine>,
     /// Nodes that are ready, of those that are declared, such as 3/3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_nodes: Option<String>,

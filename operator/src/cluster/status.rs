@@ -2,6 +2,7 @@
 //! done.
 
 use crds::KVClusterStatus;
+use crds::cluster::Engine;
 use crds::cluster::status::{
     MOST_MOVES, MOST_UNHEALTHY, NodeState, NodeStatus, Operation as Shown, OperationKind, Partitions,
     PoolStatus, ProposedPlan, RolledBack,
@@ -63,6 +64,11 @@ pub fn status(before: &KVClusterStatus, facts: Facts<'_>, now: Timestamp) -> KVC
         summary: Some(told.summary),
         cluster_id: Some(found.cluster_id.to_string()),
         image: Some(cluster.image.clone()),
+        engine: if current {
+            Some(cluster.engine.clone()).filter(|engine| *engine != Engine::default())
+        } else {
+            before.engine.clone()
+        },
         version: if current { Some(tag(&cluster.image)) } else { before.version.clone() },
         ready_nodes: Some(format!("{ready}/{}", intent.nodes())),
         meta_leader: view

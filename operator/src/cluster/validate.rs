@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crds::annotations::{APPROVED_PLAN, PAUSED};
 use crds::cluster::{
-    ClaimRetention, Doors, ImagePullPolicy, LONGEST_CLUSTER_NAME, LONGEST_NAMES, MOST_NODES, NODES_SUFFIX,
-    NetworkAccess, Pool, Rebalance, RebalanceMode, Repair, Retention, Rollout, ServiceAccount,
+    ClaimRetention, Doors, Engine, ImagePullPolicy, LONGEST_CLUSTER_NAME, LONGEST_NAMES, MOST_NODES,
+    NODES_SUFFIX, NetworkAccess, Pool, Rebalance, RebalanceMode, Repair, Retention, Rollout, ServiceAccount,
     Unavailability, UpdatePolicy, WhenLeadersStay,
 };
 use crds::{ByteQuantity, KVCluster, KVClusterSpec, TimeSpan};
@@ -19,6 +19,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 use placement::ClusterId;
+
+mod engine;
 
 /// A cluster that cannot be wrong.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +45,11 @@ pub struct ValidCluster {
     pub pools: Vec<ValidPool>,
     /// How applications come in.
     pub doors: Doors,
-    /// Settings of the nodes, none of which the operator sets itself.
+    /// Settings of the nodes, none of which the operator sets itself; those that the engine stands for are
+    /// among them.
     pub config: BTreeMap<String, Setting>,
+    /// How nodes use memory and disk, as it was declared.
+    pub engine: Engine,
     /// Whether evictions are limited.
     pub disruption_budget: bool,
     /// How nodes are restarted.
@@ -168,6 +173,7 @@ pub fn validate(
     problems.cluster_name(&name);
     let pools = problems.pools(&name, &spec.pools);
     let config = problems.settings(&spec.config);
+    let config = problems.engine(&spec.engine, &spec.pools, config);
     let updates = problems.updates(&spec.updates);
     let rebalance = problems.rebalance(&spec.rebalance, annotation(cluster, APPROVED_PLAN));
     let repair_after = problems.repair(&spec.repair);
@@ -190,6 +196,7 @@ pub fn validate(
         pools,
         doors: spec.doors.clone(),
         config,
+        engine: spec.engine.clone(),
         disruption_budget: spec.pod_disruption_budget.is_on(),
         updates,
         hibernate: spec.hibernate.is_on(),

@@ -162,12 +162,15 @@ fn what_needs_no_restart_changes_no_hash() {
         json!({ "pools": [{ "name": "main" }], "updates": { "timeout": "1h" }, "repair": { "delay": "1h" } }),
         json!({ "pools": [{ "name": "main" }], "monitoring": { "serviceMonitor": "Enabled" } }),
         json!({ "pools": [{ "name": "main" }], "imagePullPolicy": "Never" }),
+        json!({ "pools": [{ "name": "main" }], "engine": { "compression": "Lz4", "bloomBits": 10 } }),
     ] {
         assert_eq!(of(same.clone()), before, "{same}");
     }
     for other in [
         json!({ "pools": [{ "name": "main" }], "version": "0.2.0" }),
         json!({ "pools": [{ "name": "main" }], "config": { "worker_threads": 2 } }),
+        json!({ "pools": [{ "name": "main" }], "engine": { "memory": "1Gi" } }),
+        json!({ "pools": [{ "name": "main" }], "engine": { "compression": "Zstd" } }),
         json!({ "pools": [{ "name": "main" }], "doors": { "redis": "Enabled" } }),
         json!({ "pools": [{ "name": "main", "resources": { "requests": { "cpu": "2" } } }] }),
         json!({ "pools": [{ "name": "main", "env": [{ "name": "A", "value": "1" }] }] }),

@@ -105,6 +105,58 @@ fn settings_have_types_also_where_they_are_quoted() {
 }
 
 #[test]
+fn an_engine_of_defaults_sets_nothing() {
+    let said = json!({
+        "compression": "Lz4",
+        "bloomBits": 10,
+        "memoryMappedReads": "Disabled",
+        "backgroundBytesPerSecond": "0",
+    });
+    for engine in [json!({}), said] {
+        let cluster = cluster(json!({ "pools": [{ "name": "a" }], "engine": engine }));
+        assert!(validate(&cluster, DEFAULT, None).unwrap().config.is_empty());
+    }
+}
+
+#[test]
+fn an_engine_becomes_settings_of_the_nodes() {
+    let given = cluster(json!({
+        "pools": [{ "name": "a", "resources": { "limits": { "memory": "2Gi" } } }],
+        "engine": {
+            "memory": "1Gi",
+            "blockCache": "512Mi",
+            "compression": "Zstd",
+            "bloomBits": 0,
+            "memoryMappedReads": "Enabled",
+            "backgroundBytesPerSecond": "20M",
+        },
+        "config": { "worker_threads": 2 },
+    }));
+    let told = validate(&given, DEFAULT, None).unwrap().config;
+    let text = |text: &str| Setting::Text(text.to_owned());
+    let expected = [
+        ("background_bytes_per_second", Setting::Number(20_000_000)),
+        ("block_cache_bytes", Setting::Number(512 << 20)),
+        ("bloom_bits", Setting::Number(0)),
+        ("compression", text("zstd")),
+        ("memory", Setting::Number(1 << 30)),
+        ("memory_mapped_reads", text("on")),
+        ("worker_threads", Setting::Number(2)),
+    ];
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), expected.map(|(name, value)| (name.to_owned(), value)));
+}
+
+#[test]
+fn an_engine_that_cannot_be_is_refused() {
+    let bad = cluster(json!({
+        "pools": [{ "name": "a", "resources": { "limits": { "memory": "128Mi" } } }],
+        "engine": { "memory": "200Mi", "bloomBits": 99, "backgroundBytesPerSecond": "1k", "compression": "None" },
+        "config": { "compression": "zstd" },
+    }));
+    insta::assert_snapshot!(problems(&bad).join("\n"));
+}
+
+#[test]
 fn annotations_pause_and_approve() {
     let mut paused = cluster(json!({ "pools": [{ "name": "a" }] }));
     let annotations = [(PAUSED, "true"), (APPROVED_PLAN, "1f2e")];
