@@ -34,8 +34,8 @@ pub struct Engine {
     #[serde(default = "bloom_bits")]
     #[schemars(range(min = 0, max = 24))]
     pub bloom_bits: i32,
-    /// Whether files are mapped into memory and read there. Quicker where the data is larger than the cache and fits
-    /// into the machine's memory; a disk that fails then ends the node in place of a read.
+    /// Whether files are mapped into memory and read there. Quicker with compression None where the data is larger than
+    /// the cache and fits into the machine's memory; a disk that fails then ends the node in place of a read.
     #[serde(default)]
     pub memory_mapped_reads: Switch,
     /// How fast each node writes files in the background, in bytes per second, so that the disk has time for others.

@@ -1,7 +1,5 @@
 //! The figures of `docs/tuning.md`, which says how to get them.
 
-#![expect(clippy::print_stdout, reason = "what is measured is told")]
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! How RocksDB keeps the state.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, Options, WriteBufferManager};
+use rocksdb::{
+    BlockBasedOptions, BlockBasedTablePinningTier, Cache, DBCompressionType, Options, WriteBufferManager,
+};
 
 use crate::config::{BUFFERS, Compression};
 
@@ -92,6 +94,11 @@ impl RocksStateOptions {
         tables.set_cache_index_and_filter_blocks(true);
         tables.set_cache_index_and_filter_blocks_with_high_priority(true);
         tables.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        if self.memory_mapped_reads {
+            // What is read where it lies is not put into the cache, so a filter of a whole file would be
+            // checked for damage with each read of a key. Held by the open file, it is checked once.
+            tables.set_unpartitioned_pinning_tier(BlockBasedTablePinningTier::All);
+        }
         tables
     }
 
