@@ -87,6 +87,10 @@ pub enum Verb {
     Scan(verbs::scan::Scan),
     /// Do many operations, one JSON object a line.
     Batch(verbs::batch::Batch),
+    /// Write a table into a file.
+    Export(verbs::export::Export),
+    /// Write the items of a file into a table.
+    Import(verbs::import::Import),
     /// Create, list, describe, alter and drop tables.
     #[command(subcommand)]
     Table(verbs::table::TableVerb),
@@ -205,6 +209,12 @@ mod tests {
             "scan a z --limit 5 --reverse --keys-only",
             "scan --prefix p --cursor abc",
             "batch -",
+            "export orders.jsonl -t orders --prefix p --progress never",
+            "export - --format csv",
+            "export all.trilith --resume",
+            "import orders.jsonl -t orders --if-absent --skip-bad",
+            "import orders.txt --format csv --from-line 7",
+            "import all.trilith --resume --progress always",
             "table create t --partitions 8 --replicas 3 --ttl 1h",
             "table list",
             "table describe t",
@@ -233,9 +243,16 @@ mod tests {
 
     #[test]
     fn wrong_usage_ends_with_status_two() {
-        for line in
-            ["", "get", "put k", "put k v --if-absent --if-exists", "put k v --ttl soon", "dev --nodes 0"]
-        {
+        for line in [
+            "",
+            "get",
+            "put k",
+            "put k v --if-absent --if-exists",
+            "put k v --ttl soon",
+            "dev --nodes 0",
+            "import f --resume --from-line 7",
+            "import f --from-line 0",
+        ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
     }

@@ -15,9 +15,13 @@ mod arguments;
 mod columns;
 mod duration;
 mod exit;
+mod interrupt;
+mod item_file;
 mod json;
 mod output;
+mod progress;
 mod quantity;
+mod sidecar;
 mod verbs;
 
 #[tokio::main]

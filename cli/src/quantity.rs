@@ -1,4 +1,4 @@
-//! Sizes as people read them.
+//! Sizes and counts as people read them.
 
 /// Writes a number of bytes with three digits or so.
 pub fn show_bytes(bytes: u64) -> String {
@@ -21,9 +21,29 @@ pub fn show_bytes(bytes: u64) -> String {
     }
 }
 
+/// Writes a count with a comma after each three digits.
+pub fn show_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_are_written() {
+        for (count, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")] {
+            assert_eq!(show_count(count), text);
+        }
+    }
 
     #[test]
     fn sizes_are_written() {

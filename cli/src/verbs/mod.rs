@@ -15,7 +15,9 @@ pub mod completions;
 pub mod delete;
 pub mod dev;
 pub mod exists;
+pub mod export;
 pub mod get;
+pub mod import;
 pub mod node;
 pub mod ping;
 pub mod put;
@@ -37,6 +39,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Exists(exists) => exists.run(&global, &mut out).await,
         Verb::Scan(scan) => scan.run(&global, &mut out).await,
         Verb::Batch(batch) => batch.run(&global, &mut out).await,
+        Verb::Export(export) => export.run(&global, &mut out).await,
+        Verb::Import(import) => import.run(&global, &mut out).await,
         Verb::Table(table) => table.run(&global, &mut out).await,
         Verb::Cluster(cluster) => cluster.run(&global, &mut out).await,
         Verb::Node(node) => node.run(&global, &mut out).await,

@@ -168,6 +168,9 @@ async fn run_verb(words: Vec<OsString>, global: &Global) -> Exit {
         Verb::Batch(batch) if batch.reads_standard_input() => {
             Some("the commands come from standard input: give a file")
         }
+        Verb::Import(_) | Verb::Export(_) => {
+            Some("run it outside of the shell: interrupted, it leaves something to go on with")
+        }
         _ => None,
     };
     if let Some(why) = refused {

@@ -1,12 +1,10 @@
 //! One line of a batch: a JSON object that is an operation.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use client::{Condition, Operation, PutOptions};
 use serde::Deserialize;
 
 use crate::duration::parse_duration;
+use crate::json::Encoding;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,21 +37,13 @@ enum If {
     Word(String),
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Encoding {
-    #[default]
-    Text,
-    Base64,
-}
-
 /// The operation that a line is; none for an empty line.
 pub fn parse_line(line: &[u8]) -> Result<Option<Operation>, String> {
     if line.is_empty() {
         return Ok(None);
     }
     let line: Line = serde_json::from_slice(line).map_err(|error| format!("not an operation: {error}"))?;
-    let key = line.key_encoding.decode("key", line.key)?;
+    let key = line.key_encoding.decode("key", line.key.into())?;
     let condition = line.condition.map(If::condition).transpose()?;
     if line.op != Op::Put && (line.value.is_some() || line.ttl.is_some()) {
         return Err("only a put has a value or a ttl".to_owned());
@@ -67,7 +57,7 @@ pub fn parse_line(line: &[u8]) -> Result<Option<Operation>, String> {
         Op::Delete => Operation::delete(key, condition),
         Op::Put => {
             let value = line.value.ok_or("a put needs a value")?;
-            let value = line.value_encoding.decode("value", value)?;
+            let value = line.value_encoding.decode("value", value.into())?;
             let ttl = line.ttl.as_deref().map(parse_duration).transpose()?;
             Operation::put(key, value, PutOptions { ttl, condition, ..PutOptions::default() })
         }
@@ -82,18 +72,6 @@ impl If {
             Self::Word(word) if word == "absent" => Ok(Condition::Absent),
             Self::Word(word) if word == "exists" => Ok(Condition::Exists),
             Self::Word(word) => Err(format!("\"if\" is \"absent\", \"exists\" or a version, not {word:?}")),
-        }
-    }
-}
-
-impl Encoding {
-    fn decode(self, what: &str, text: String) -> Result<Bytes, String> {
-        match self {
-            Self::Text => Ok(Bytes::from(text)),
-            Self::Base64 => {
-                let decoded = STANDARD.decode(text);
-                decoded.map(Bytes::from).map_err(|error| format!("the {what} is not base64: {error}"))
-            }
         }
     }
 }

@@ -17,7 +17,7 @@ pub const OWN: [(&str, &str); 4] = [
     ("quit", "The same"),
 ];
 /// Verbs that make no sense in a shell.
-pub const ELSEWHERE: [&str; 3] = ["shell", "dev", "completions"];
+pub const ELSEWHERE: [&str; 5] = ["shell", "dev", "completions", "import", "export"];
 
 /// The command line without the program's name.
 pub fn command() -> clap::Command {

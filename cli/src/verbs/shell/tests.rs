@@ -39,7 +39,7 @@ async fn a_script_ends_with_the_status_of_what_stopped_it() {
     assert_eq!(run("get k\n", false).await, Exit::Failed);
     // The gravest of all counts where it goes on.
     assert_eq!(run("fly\nget k\nfly\n", true).await, Exit::Failed);
-    for refused in ["shell", "dev", "batch -", "use", "use a b", "help fly"] {
+    for refused in ["shell", "dev", "batch -", "import a.csv", "export a.csv", "use", "use a b", "help fly"] {
         assert_eq!(run(refused, false).await, Exit::Usage, "{refused}");
     }
 }
