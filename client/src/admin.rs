@@ -133,6 +133,6 @@ impl Admin {
     }
 
     fn attempts(&self, effect: Effect) -> Attempts {
-        Attempts::new(self.client.shared(), self.place.clone(), effect, self.deadline)
+        Attempts::new(&self.client, self.place.clone(), effect, self.deadline)
     }
 }

@@ -13,6 +13,7 @@ use proto::v1::error_detail::Detail;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+use crate::client::Client;
 use crate::core::Core;
 use crate::error::Error;
 use crate::retry::{self, Decision, Effect, History, Trouble, Wait};
@@ -72,14 +73,14 @@ impl Attempt {
 }
 
 impl Attempts {
-    pub(crate) fn new(core: &Arc<Core>, place: Place, effect: Effect, within: Duration) -> Self {
+    pub(crate) fn new(client: &Client, place: Place, effect: Effect, within: Duration) -> Self {
         let started = Instant::now();
         let within = if effect == Effect::Sequenced { within.min(OLDEST_WRITE) } else { within };
         Self {
-            core: Arc::clone(core),
+            core: Arc::clone(client.shared()),
             place,
             effect,
-            ticket: (effect == Effect::Sequenced).then(|| core.sequences.begin()),
+            ticket: (effect == Effect::Sequenced).then(|| client.sequences().begin()),
             started,
             deadline: started + within,
             history: History::default(),

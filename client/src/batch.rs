@@ -81,7 +81,7 @@ pub(crate) async fn atomic(
     operations: Vec<Operation>,
     deadline: Duration,
 ) -> Result<BatchOutcome, Error> {
-    let attempts = Attempts::new(client.shared(), place(table, &operations), effect(&operations), deadline);
+    let attempts = Attempts::new(client, place(table, &operations), effect(&operations), deadline);
     let answer = unary(attempts, |attempt| {
         let message = request(table, &operations, true, attempt.retry.clone());
         async move { kv_client(attempt.channel.clone()).batch(attempt.request(message)).await }
@@ -102,7 +102,7 @@ async fn run_part(
     deadline: Duration,
 ) -> Vec<Result<Answer, Error>> {
     let effect = effect(operations);
-    let mut attempts = Attempts::new(client.shared(), place(table, operations), effect, deadline);
+    let mut attempts = Attempts::new(client, place(table, operations), effect, deadline);
     let mut partial: Option<BatchResponse> = None;
     // Whether an operation may have been done by an attempt that did not say so.
     let mut doubts = vec![false; operations.len()];

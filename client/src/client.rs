@@ -9,6 +9,7 @@ use crate::follower::Follower;
 use crate::options::Options;
 use crate::pipeline::Pipeline;
 use crate::route::Address;
+use crate::sequence::Sequences;
 use crate::table::Table;
 
 /// A client of one cluster. Cloning it is cheap, and all clones share their connections,
@@ -16,6 +17,7 @@ use crate::table::Table;
 #[derive(Debug, Clone)]
 pub struct Client {
     core: Arc<Core>,
+    sequences: Sequences,
     _follower: Option<Arc<Follower>>,
 }
 
@@ -56,6 +58,16 @@ impl Client {
         Pipeline::new(self.clone(), table)
     }
 
+    /// The same client, with numbers of its own for its writes.
+    ///
+    /// Of one run of numbers a partition remembers about a thousand answers, from the oldest write on that may be sent
+    /// again. Whoever has large batches under way side by side gives each a client of its own: a batch that
+    /// is slow then holds back no answers but its own, and a retry finds its answer.
+    #[must_use]
+    pub fn with_own_numbers(&self) -> Self {
+        Self { sequences: Sequences::new(rand::random()), ..self.clone() }
+    }
+
     /// The cluster itself, asked through any node.
     pub fn admin(&self) -> Admin {
         Admin::anywhere(self.clone())
@@ -65,6 +77,10 @@ impl Client {
     /// cluster, joining one.
     pub fn admin_at(&self, address: &str) -> Admin {
         Admin::at(self.clone(), address)
+    }
+
+    pub(crate) fn sequences(&self) -> &Sequences {
+        &self.sequences
     }
 
     pub(crate) fn shared(&self) -> &Arc<Core> {
@@ -80,6 +96,6 @@ impl Client {
 
     fn start(core: Arc<Core>) -> Self {
         let follower = core.options.follow_map.then(|| Arc::new(Follower::start(&core)));
-        Self { core, _follower: follower }
+        Self { core, sequences: Sequences::new(rand::random()), _follower: follower }
     }
 }

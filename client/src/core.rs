@@ -12,7 +12,6 @@ use tonic::transport::Channel;
 use crate::channels::{Channels, MAX_MESSAGE};
 use crate::options::Options;
 use crate::route::{Address, RouteMap};
-use crate::sequence::Sequences;
 
 /// How long asking for a newer map may hold a call up.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -22,7 +21,6 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) channels: Channels,
-    pub(crate) sequences: Sequences,
     endpoints: Vec<Address>,
     map: ArcSwap<RouteMap>,
     refreshing: tokio::sync::Mutex<()>,
@@ -33,7 +31,6 @@ impl Core {
         Self {
             channels: Channels::new(&options),
             options,
-            sequences: Sequences::new(rand::random()),
             endpoints,
             map: ArcSwap::default(),
             refreshing: tokio::sync::Mutex::default(),

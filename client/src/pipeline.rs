@@ -74,7 +74,7 @@ impl Pipeline {
         let permit = Arc::clone(&shared.permits).acquire_owned().await.ok();
         let effect = if operation.is_write() { Effect::Sequenced } else { Effect::Repeatable };
         let place = Place::Key { table: Arc::clone(&shared.table), key: operation.key().clone() };
-        let mut attempts = Attempts::new(shared.client.shared(), place, effect, shared.deadline);
+        let mut attempts = Attempts::new(&shared.client, place, effect, shared.deadline);
         let mut sent = shared.send(&operation, attempts.next()?, permit);
         let outcome = async move {
             loop {

@@ -124,7 +124,7 @@ impl Scan {
     /// The next answer of a node. None: a node ended its pages, and there may be more.
     async fn read(&mut self) -> Result<Option<ScanResponse>, Error> {
         let core = self.client.shared();
-        let mut attempts = Attempts::new(core, Place::Any, Effect::Repeatable, self.deadline);
+        let mut attempts = Attempts::new(&self.client, Place::Any, Effect::Repeatable, self.deadline);
         loop {
             if let Some((address, pages)) = &mut self.open {
                 let timeout = core.options.attempt_timeout;

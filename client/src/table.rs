@@ -135,6 +135,6 @@ impl Table {
 
     fn attempts(&self, key: &Bytes, effect: Effect) -> Attempts {
         let place = Place::Key { table: Arc::clone(&self.name), key: key.clone() };
-        Attempts::new(self.client.shared(), place, effect, self.deadline)
+        Attempts::new(&self.client, place, effect, self.deadline)
     }
 }

@@ -129,7 +129,7 @@ pub(crate) async fn run(
         Some(key) => Place::Key { table: Arc::clone(table), key: key.clone() },
         None => Place::Any,
     };
-    let answer = unary(Attempts::new(client.shared(), place, effect, deadline), |attempt| {
+    let answer = unary(Attempts::new(client, place, effect, deadline), |attempt| {
         let message = txn.to_wire(table, attempt.retry.clone());
         async move { kv_client(attempt.channel.clone()).txn(attempt.request(message)).await }
     })

@@ -116,7 +116,10 @@ async fn what_is_broken_is_named(cluster: &Cluster, folder: &Path) -> anyhow::Re
 
     // What the nodes refuse is named as well, and what travels with it is not.
     let long = "k".repeat(5_000);
-    fs::write(&file, format!("{}{{\"key\":\"{long}\",\"value\":\"\"}}\n{{\"key\":\"z\",\"value\":\"z\"}}\n{{", lines(99)))?;
+    fs::write(
+        &file,
+        format!("{}{{\"key\":\"{long}\",\"value\":\"\"}}\n{{\"key\":\"z\",\"value\":\"z\"}}\n{{", lines(99)),
+    )?;
     import(&[]).await?.refused(1, "line 100: length of the key")?;
     let skipped = import(&["--skip-bad"]).await?;
     skipped.refused(0, "line 102: not an item")?;
@@ -182,7 +185,10 @@ async fn an_import_outlives_a_leader(
     let client = cluster.client()?;
     let found = items_of(&client, "again").await?;
     ensure!((1..MANY).contains(&(before - 1)), "it was not interrupted in the middle: {before}");
-    ensure!((1..before).all(|line| found.contains_key(&key(line))), "something before line {before} is missing");
+    ensure!(
+        (1..before).all(|line| found.contains_key(&key(line))),
+        "something before line {before} is missing"
+    );
     let done = trilith(&cluster.endpoints(), &["import", &file, "-t", "again", "--resume"]).await?;
     done.ended_with(0)?;
     ensure!(items_of(&client, "again").await?.len() as u64 == MANY, "not all are there after --resume");
@@ -209,7 +215,9 @@ async fn an_export_goes_on(cluster: &Cluster, folder: &Path) -> anyhow::Result<(
     export.signal(Signal::INT)?;
     let status = export.await_end(WITHIN).await?;
     ensure!(status.code() == Some(1) && !Path::new(&file).exists(), "{status}\n{}", export.log_tail());
-    trilith(&endpoints, &["export", &file, "-t", "orders", "--resume"]).await?.refused(2, "another export")?;
+    trilith(&endpoints, &["export", &file, "-t", "orders", "--resume"])
+        .await?
+        .refused(2, "another export")?;
     trilith(&endpoints, &["export", &file, "-t", "large", "--resume"]).await?.refused(0, "5,000 exported")?;
     cluster.create_table("large-again", 4).await?;
     trilith(&endpoints, &["import", &file, "-t", "large-again"]).await?.refused(0, "5,000 imported")?;
@@ -249,10 +257,7 @@ async fn items_of(client: &Client, table: &str) -> anyhow::Result<BTreeMap<Vec<u
     Ok(found)
 }
 
-fn ensure_same(
-    source: &BTreeMap<Vec<u8>, Item>,
-    found: &BTreeMap<Vec<u8>, Item>,
-) -> anyhow::Result<()> {
+fn ensure_same(source: &BTreeMap<Vec<u8>, Item>, found: &BTreeMap<Vec<u8>, Item>) -> anyhow::Result<()> {
     ensure!(source.keys().eq(found.keys()), "{} items became {}", source.len(), found.len());
     for (one, other) in source.values().zip(found.values()) {
         let passed = match (one.ttl_ms, other.ttl_ms) {
@@ -260,7 +265,10 @@ fn ensure_same(
             (None, None) => true,
             _ => false,
         };
-        ensure!(passed && one.value == other.value && one.content == other.content, "{one:?} became {other:?}");
+        ensure!(
+            passed && one.value == other.value && one.content == other.content,
+            "{one:?} became {other:?}"
+        );
     }
     Ok(())
 }

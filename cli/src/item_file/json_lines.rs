@@ -63,7 +63,7 @@ impl<R: BufRead + Send> ItemReader for JsonLineReader<R> {
                 }
                 Line::Text(text) if text.trim_ascii().is_empty() => {}
                 Line::Text(text) => {
-                    return parse(text).map(Some).map_err(|why| Fault::Item { at, why });
+                    return parse(text.trim_ascii()).map(Some).map_err(|why| Fault::Item { at, why });
                 }
             }
         }
@@ -113,13 +113,12 @@ fn parse(text: &[u8]) -> Result<FileItem, String> {
     FileItem { key, value, content, ttl_ms }.checked()
 }
 
-/// The reason without "line 1", which would be taken for the file's.
+/// The reason without the line, which is always the first here and would be taken for the file's.
 fn why_no_item(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match (text.split_once(" at line 1 column "), error.column()) {
-        (Some((why, _)), column @ 1..) => format!("not an item: {why} at column {column}"),
-        (Some((why, _)), _) => format!("not an item: {why}"),
-        (None, _) => format!("not an item: {text}"),
+    match text.split_once(" at line ") {
+        Some((why, _)) => format!("not an item: {why} at column {}", error.column()),
+        None => format!("not an item: {text}"),
     }
 }
 
@@ -149,7 +148,8 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named_and_the_next_is_read() {
         for (line, part) in [
-            ("{", "line 1: not an item: EOF while parsing"),
+            ("{", "line 1: not an item: EOF while parsing an object at column 1"),
+            ("{\"key\":\"k}", "at column 10"),
             ("{\"key\":1}", "invalid type"),
             ("{\"key\":\"k\"}", "missing field `value`"),
             ("{\"key\":\"\",\"value\":\"v\"}", "the key is empty"),
@@ -161,7 +161,7 @@ mod tests {
         ] {
             let found = read(&format!("{line}\n{{\"key\":\"k\",\"value\":\"v\"}}\n"));
             let why = found[0].clone().unwrap_err();
-            assert!(why.contains(part) && !why.contains("at line 1"), "{line}: {why}");
+            assert!(why.contains(part) && !why.contains("at line"), "{line}: {why}");
             assert!(found[1].is_ok() && found.len() == 2, "{line}");
         }
     }

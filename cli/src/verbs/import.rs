@@ -136,7 +136,8 @@ impl Import {
         let (feed, ends) = Feed::new(source.reader, Arc::clone(&ledger), stop.subscribe(), rules, lanes);
         let mut working = JoinSet::new();
         for chunks in ends {
-            let table = client.table(&global.table);
+            // A batch of one lane takes all the answers that a partition remembers of a client.
+            let table = client.with_own_numbers().table(&global.table);
             let lane =
                 Lane { table, ledger: Arc::clone(&ledger), stop: stop.clone(), skip_bad: rules.skip_bad };
             working.spawn(lane.run(chunks));
