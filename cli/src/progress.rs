@@ -99,25 +99,25 @@ impl Progress {
         {
             self.seen.pop_front();
         }
-        let mut text = format!("{} items, {}", show_count(done.items), show_bytes(done.bytes));
-        let Some((since, before)) = self.seen.front() else { return text };
-        let seconds = now.duration_since(*since).as_secs_f64();
+        let mut parts = vec![format!("{} items, {}", show_count(done.items), show_bytes(done.bytes))];
+        let (since, before) = self.seen.front().copied().unwrap_or((now, done));
+        let seconds = now.duration_since(since).as_secs_f64();
         if seconds > 0.0 {
             let items = (done.items - before.items.min(done.items)) as f64 / seconds;
             let bytes = (done.bytes - before.bytes.min(done.bytes)) as f64 / seconds;
-            text += &format!(", {}/s, {}/s", show_count(items as u64), show_bytes(bytes as u64));
+            parts.push(format!("{}/s, {}/s", show_count(items as u64), show_bytes(bytes as u64)));
         }
         if let (Some(share), Some(shared)) = (done.share, before.share) {
-            text += &format!(", {:.0} %", 100.0 * share);
+            parts.push(format!("{:.0} %", 100.0 * share));
             let advanced = share - shared;
             if advanced > 0.0 && seconds > 0.0 {
                 let left = (1.0 - share).max(0.0) * seconds / advanced;
                 // Nobody waits for years, and a stall may look like it.
                 let left = Duration::from_secs(left.min(1e9) as u64);
-                text += &format!(", {} left", show_duration(left));
+                parts.push(format!("{} left", show_duration(left)));
             }
         }
-        text
+        parts.join(", ")
     }
 }
 

@@ -59,11 +59,11 @@ async fn every_format_gives_the_same(
     for n in 0..2_000_u32 {
         let mut key = format!("{{{}}}, \"{n}\"\r\n", n % 50).into_bytes();
         let mut value: Vec<u8> = b"\"quoted\", and\non two lines".to_vec();
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             key.extend([0xff, 0]);
             value = (0..random.random_range(0..300)).map(|_| random.random()).collect();
         }
-        let ttl = (n % 2 == 0).then_some(LIFETIME);
+        let ttl = n.is_multiple_of(2).then_some(LIFETIME);
         let content = [ContentKind::Bytes, ContentKind::Text, ContentKind::Json][n as usize % 3];
         operations.push(Operation::put(key, value, PutOptions { ttl, content, ..PutOptions::default() }));
     }

@@ -250,7 +250,7 @@ mod tests {
             key: vec![n, 0xff].into(),
             value: vec![n; usize::from(n)].into(),
             content: ContentKind::Json,
-            ttl_ms: (n % 2 == 0).then_some(u64::from(n)),
+            ttl_ms: n.is_multiple_of(2).then_some(u64::from(n)),
         };
         (1..4).map(small).chain([large]).chain((4..6).map(small)).collect()
     }

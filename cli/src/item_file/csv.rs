@@ -143,7 +143,7 @@ impl Columns {
             match Encoding::named(word(encoding, "encoding")?)? {
                 // Fields that say nothing may hold any bytes, as they may in other programs.
                 Encoding::Text => Ok(bytes::Bytes::copy_from_slice(field(column))),
-                encoding => encoding.decode(what, Cow::Borrowed(word(column, what)?)),
+                encoding @ Encoding::Base64 => encoding.decode(what, Cow::Borrowed(word(column, what)?)),
             }
         };
         let key = text(self.key, self.key_encoding, "key")?;

@@ -71,7 +71,6 @@ impl CsvRecord {
                     [_, b'"', after @ ..] => {
                         self.text.push(b'"');
                         rest = after;
-                        continue;
                     }
                     [_, b',', after @ ..] => {
                         self.quoted = false;

@@ -16,7 +16,6 @@ use anyhow::Context as _;
 use clap::Args;
 use client::{Client, Condition};
 use proto::v1::DescribeTableRequest;
-use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,19 +24,19 @@ use tokio::time::MissedTickBehavior;
 use self::checkpoint::Checkpoint;
 use self::feed::{Feed, Rules};
 use self::lane::Lane;
-use self::ledger::{Counts, Ledger, Trouble};
+use self::ledger::Ledger;
 use crate::arguments::Global;
 use crate::exit::{Exit, Usage};
 use crate::interrupt::Interrupt;
 use crate::item_file::{FileFormat, ItemReader, Place};
 use crate::output::{Output, note};
 use crate::progress::{Done, Progress, ShowProgress};
-use crate::quantity::{show_bytes, show_count};
 
 mod checkpoint;
 mod feed;
 mod lane;
 mod ledger;
+mod report;
 
 /// How often it is looked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -154,13 +153,15 @@ impl Import {
         }
         let counts = ledger.counts();
         if ledger.is_whole() {
-            return say_done(counts, began.elapsed(), out);
+            report::say_done(counts, began.elapsed());
         }
-        let exit = self.say_stopped(&ledger, source.known.is_some(), interrupted);
         if out.is_json() {
-            out.json(&counts_json(counts, began.elapsed()))?;
+            out.json(&report::counts_json(counts, began.elapsed()))?;
         }
-        Ok(exit)
+        Ok(match ledger.is_whole() {
+            true => Exit::Done,
+            false => report::say_stopped(&self.file, &ledger, source.known.is_some(), interrupted),
+        })
     }
 
     fn open(&self, format: FileFormat, table: &str) -> anyhow::Result<Source> {
@@ -196,37 +197,6 @@ impl Import {
         anyhow::ensure!(!self.resume, Usage("only a file can be gone on with: give --from-line".to_owned()));
         let reader = format.read_standard_input().context("standard input")?;
         Ok(Source { from: reader.place(), reader, known: None })
-    }
-
-    /// Says why it stopped, what is done, and how to go on.
-    fn say_stopped(&self, ledger: &Ledger, can_resume: bool, interrupted: bool) -> Exit {
-        let (counts, trouble) = (ledger.counts(), ledger.take_trouble());
-        let name = self.file.display();
-        let (why, exit) = match &trouble {
-            Some(Trouble::File(fault)) => (format!("error: {name}: {fault}"), Exit::Failed),
-            Some(Trouble::Item(spot, error)) => (format!("error: {name}: {spot}: {error}"), Exit::Failed),
-            Some(Trouble::Cluster(error)) if counts.unknown > 0 => (format!("error: {error}"), Exit::Unknown),
-            Some(Trouble::Cluster(error)) => (format!("error: {error}"), Exit::Failed),
-            None if interrupted => ("interrupted".to_owned(), Exit::Failed),
-            None => ("error: the reader of the file has failed".to_owned(), Exit::Failed),
-        };
-        note(why);
-        let mut done = describe(counts);
-        if counts.unknown > 0 {
-            done += &format!(", {} may be in the table or not", show_count(counts.unknown));
-        }
-        note(done);
-        let to = ledger.done_to();
-        let all_before = match self.format.or_else(|| FileFormat::of_name(&self.file)) {
-            Some(FileFormat::Binary) => format!("every item before byte {} is in the table", to.offset),
-            _ => format!("every item before line {} is in the table", to.number),
-        };
-        let again = match (&trouble, can_resume) {
-            (_, true) => "to go on: the same command with --resume".to_owned(),
-            (_, false) => format!("to go on: the same command with --from-line {}", to.number),
-        };
-        note(format_args!("{all_before}; {again}"));
-        exit
     }
 }
 
@@ -276,35 +246,4 @@ async fn follow(
     }
     progress.clear();
     Ok(interrupted)
-}
-
-fn say_done(counts: Counts, took: Duration, out: &mut Output) -> anyhow::Result<Exit> {
-    let seconds = took.as_secs_f64();
-    let rate = show_count(((counts.imported + counts.present) as f64 / seconds.max(0.001)) as u64);
-    note(format_args!("{}, {} in {seconds:.1} s ({rate}/s)", describe(counts), show_bytes(counts.bytes)));
-    if out.is_json() {
-        out.json(&counts_json(counts, took))?;
-    }
-    Ok(Exit::Done)
-}
-
-fn describe(counts: Counts) -> String {
-    let mut text = format!("{} imported", show_count(counts.imported));
-    for (count, what) in [(counts.present, "were there already"), (counts.skipped, "left out")] {
-        if count > 0 {
-            text += &format!(", {} {what}", show_count(count));
-        }
-    }
-    text
-}
-
-fn counts_json(counts: Counts, took: Duration) -> serde_json::Value {
-    json!({
-        "imported": counts.imported,
-        "present": counts.present,
-        "skipped": counts.skipped,
-        "unknown": counts.unknown,
-        "bytes": counts.bytes,
-        "seconds": took.as_secs_f64(),
-    })
 }

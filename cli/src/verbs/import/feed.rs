@@ -77,7 +77,7 @@ impl Feed {
         while !*self.stop.borrow() {
             let place = self.reader.place();
             let taken = match self.reader.next_item() {
-                Ok(Some(_)) if self.is_before(place) => Ok(()),
+                Ok(Some(_)) | Err(Fault::Item { .. }) if self.is_before(place) => Ok(()),
                 Ok(Some(item)) => self.add(item, place, runtime),
                 Ok(None) => {
                     if self.send_all(runtime).is_ok() {
@@ -86,7 +86,6 @@ impl Feed {
                     }
                     return;
                 }
-                Err(Fault::Item { .. }) if self.is_before(place) => Ok(()),
                 Err(Fault::Item { at, why }) if self.rules.skip_bad => {
                     note(format_args!("{at}: {why}: left out"));
                     self.ledger.skip();

@@ -67,7 +67,7 @@ impl Lane {
         let Chunk { number, places, operations, room } = chunk;
         let mut results = self.table.batch(operations.clone()).await.results;
         // One item that the table cannot hold refuses all that travel with it.
-        if operations.len() > 1 && results.iter().any(|result| is_of_the_item(result)) {
+        if operations.len() > 1 && results.iter().any(is_of_the_item) {
             for (operation, result) in operations.iter().zip(&mut results) {
                 if is_of_the_item(result) {
                     let alone = self.table.batch(vec![operation.clone()]).await.results.pop();
