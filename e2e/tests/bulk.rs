@@ -67,8 +67,7 @@ async fn every_format_gives_the_same(
         let content = [ContentKind::Bytes, ContentKind::Text, ContentKind::Json][n as usize % 3];
         operations.push(Operation::put(key, value, PutOptions { ttl, content, ..PutOptions::default() }));
     }
-    let done = client.table("source").batch(operations).await;
-    ensure!(done.results.iter().all(Result::is_ok), "not all items were written");
+    write(&client, "source", operations).await?;
     let source = items_of(&client, "source").await?;
 
     for format in FORMATS {
@@ -201,8 +200,7 @@ async fn an_export_goes_on(cluster: &Cluster, folder: &Path) -> anyhow::Result<(
     let value = vec![b'v'; 16 << 10];
     for round in 0..10 {
         let put = |n| Operation::put(format!("{round}-{n}"), value.clone(), PutOptions::default());
-        let done = client.table("large").batch((0..500).map(put).collect()).await;
-        ensure!(done.results.iter().all(Result::is_ok), "not all items were written");
+        write(&client, "large", (0..500).map(put).collect()).await?;
     }
     let file = path(folder, "large.csv");
     let partial = format!("{file}.partial");
@@ -246,6 +244,13 @@ fn start(cluster: &Cluster, folder: &Path, arguments: &[&str]) -> anyhow::Result
     let command = [&[program.as_str(), "-e", &endpoints, "--timeout", "30s"], arguments].concat();
     let command: Vec<_> = command.into_iter().map(str::to_owned).collect();
     Process::start("trilith", &command, &said)
+}
+
+async fn write(client: &Client, table: &str, operations: Vec<Operation>) -> anyhow::Result<()> {
+    for result in client.table(table).batch(operations).await.results {
+        result.with_context(|| format!("writing to {table}"))?;
+    }
+    Ok(())
 }
 
 async fn items_of(client: &Client, table: &str) -> anyhow::Result<BTreeMap<Vec<u8>, Item>> {
