@@ -149,21 +149,19 @@ impl Attempts {
         if let Some(asked) = self.asked.as_ref().filter(|_| trouble.gave_no_answer()) {
             self.core.channels.suspect(asked);
         }
-        self.busy = matches!(trouble, Trouble::Refused(failure)
-            if matches!(failure.reason(), Some(Detail::RetryAfter(_))));
-        match trouble {
-            Trouble::NotSent(_) | Trouble::Broken(_) => {}
-            Trouble::Refused(failure) => match failure.reason() {
-                Some(Detail::NotLeader(hint)) => {
-                    self.core.learn_leader(hint);
-                    let address = Address::from(hint.leader_address.as_str());
-                    let usable = !address.is_empty() && self.core.channels.check(&address).is_ok();
-                    self.named = (usable && !self.core.channels.is_suspect(&address)).then_some(address);
-                }
-                Some(Detail::WrongEpoch(news)) => self.core.learn_entries(news),
-                Some(Detail::UnknownTable(_)) => self.core.refresh_map().await,
-                _ => {}
-            },
+        self.busy = false;
+        let Trouble::Refused(failure) = trouble else { return };
+        match failure.reason() {
+            Some(Detail::NotLeader(hint)) => {
+                self.core.learn_leader(hint);
+                let address = Address::from(hint.leader_address.as_str());
+                let usable = !address.is_empty() && self.core.channels.check(&address).is_ok();
+                self.named = (usable && !self.core.channels.is_suspect(&address)).then_some(address);
+            }
+            Some(Detail::WrongEpoch(news)) => self.core.learn_entries(news),
+            Some(Detail::UnknownTable(_)) => self.core.refresh_map().await,
+            Some(Detail::RetryAfter(_)) => self.busy = true,
+            _ => {}
         }
     }
 

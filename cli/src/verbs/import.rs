@@ -8,6 +8,7 @@
 //! ```
 
 use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ use self::ledger::Ledger;
 use crate::arguments::Global;
 use crate::exit::{Exit, Usage};
 use crate::interrupt::Interrupt;
-use crate::item_file::{FileFormat, ItemReader, Place};
+use crate::item_file::{Fault, FileFormat, ItemReader, Place};
 use crate::output::{Output, note};
 use crate::progress::{Done, Progress, ShowProgress};
 
@@ -165,37 +166,37 @@ impl Import {
     }
 
     fn open(&self, format: FileFormat, table: &str) -> anyhow::Result<Source> {
-        let name = self.file.display();
-        let broken = || format!("{name}");
-        if !self.reads_standard_input() {
-            let file = File::open(&self.file).with_context(|| format!("cannot read {name}"))?;
-            let data = file.metadata().with_context(|| format!("cannot read {name}"))?;
-            anyhow::ensure!(!data.is_dir(), "{name} is a folder");
-            if data.is_file() {
-                let checkpoint = Checkpoint::new(&self.file, file.try_clone()?, table);
-                let from = match self.resume {
-                    true => Some(checkpoint.load()?),
-                    false => None,
-                };
-                if !self.resume && checkpoint.exists() {
-                    note(format_args!(
-                        "from the beginning: --resume would go on where {} says",
-                        checkpoint.path().display()
-                    ));
-                }
-                let reader = format.read_file(file, from).with_context(broken)?;
-                let from = from.unwrap_or_else(|| reader.place());
-                return Ok(Source { reader, from, known: Some(Known { bytes: data.len(), checkpoint }) });
-            }
-            anyhow::ensure!(
-                !self.resume,
-                Usage("only a file can be gone on with: give --from-line".to_owned())
-            );
-            let reader = format.read_stream(std::io::BufReader::new(file)).with_context(broken)?;
-            return Ok(Source { from: reader.place(), reader, known: None });
+        if self.reads_standard_input() {
+            return self.stream("standard input", || format.read_standard_input());
         }
+        let name = self.file.display().to_string();
+        let file = File::open(&self.file).with_context(|| format!("cannot read {name}"))?;
+        let data = file.metadata().with_context(|| format!("cannot read {name}"))?;
+        anyhow::ensure!(!data.is_dir(), "{name} is a folder");
+        if !data.is_file() {
+            return self.stream(&name, || format.read_stream(BufReader::new(file)));
+        }
+        let checkpoint = Checkpoint::new(&self.file, file.try_clone()?, table);
+        let from = self.resume.then(|| checkpoint.load()).transpose()?;
+        if from.is_none() && checkpoint.exists() {
+            note(format_args!(
+                "from the beginning: --resume would go on where {} says",
+                checkpoint.path().display()
+            ));
+        }
+        let reader = format.read_file(file, from).with_context(|| name)?;
+        let from = from.unwrap_or_else(|| reader.place());
+        Ok(Source { reader, from, known: Some(Known { bytes: data.len(), checkpoint }) })
+    }
+
+    /// What can be read only once.
+    fn stream(
+        &self,
+        name: &str,
+        read: impl FnOnce() -> Result<Box<dyn ItemReader>, Fault>,
+    ) -> anyhow::Result<Source> {
         anyhow::ensure!(!self.resume, Usage("only a file can be gone on with: give --from-line".to_owned()));
-        let reader = format.read_standard_input().context("standard input")?;
+        let reader = read().with_context(|| name.to_owned())?;
         Ok(Source { from: reader.place(), reader, known: None })
     }
 }

@@ -4,8 +4,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::written;
 
 /// An address of this machine, and a port; port 0 asks for any that is free.
@@ -40,17 +38,7 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-impl Serialize for ListenAddress {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ListenAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        written::parsed(deserializer)
-    }
-}
+written::as_text!(ListenAddress);
 
 #[cfg(test)]
 mod tests {

@@ -77,14 +77,7 @@ const LEAST_OTHER: ByteSize = ByteSize::mib(48);
 impl Parts {
     /// The parts where there is no memory to divide.
     pub fn fixed(chosen: &Chosen) -> Self {
-        Self {
-            block_cache: chosen.block_cache.unwrap_or(FIXED.block_cache),
-            write_buffer: chosen.write_buffer.unwrap_or(FIXED.write_buffer),
-            log_buffer: chosen.log_buffer.unwrap_or(FIXED.log_buffer),
-            recent_entries: chosen.recent_entries.unwrap_or(FIXED.recent_entries),
-            waiting_writes: chosen.waiting_writes.unwrap_or(FIXED.waiting_writes),
-            connections: chosen.connections.unwrap_or(FIXED.connections),
-        }
+        FIXED.with(chosen)
     }
 
     /// The parts of a memory. The largest batch must be able to wait.

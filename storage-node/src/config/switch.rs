@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::written;
 
 /// Whether something is done.
@@ -52,17 +50,7 @@ impl fmt::Display for Switch {
     }
 }
 
-impl Serialize for Switch {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Switch {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        written::parsed(deserializer)
-    }
-}
+written::as_text!(Switch);
 
 #[cfg(test)]
 mod tests {

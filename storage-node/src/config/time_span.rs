@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::written;
 
 /// A length of time in whole milliseconds, such as `250ms`, `10s` or `5m`.
@@ -66,17 +64,7 @@ impl FromStr for TimeSpan {
     }
 }
 
-impl Serialize for TimeSpan {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for TimeSpan {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        written::parsed(deserializer)
-    }
-}
+written::as_text!(TimeSpan);
 
 #[cfg(test)]
 mod tests {

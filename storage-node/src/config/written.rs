@@ -30,6 +30,25 @@ where
     text.parse().map_err(de::Error::custom)
 }
 
+/// Has serde write a type as its text, and read it by [`parsed`].
+macro_rules! as_text {
+    ($type:ty) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::config::written::parsed(deserializer)
+            }
+        }
+    };
+}
+
+pub(super) use as_text;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -70,7 +70,7 @@ impl Copy {
         }
         self.progress.clear();
         self.writer.finish(&mut self.text);
-        self.target.write(&self.text)?;
+        self.write_text()?;
         self.target.finish()?;
         Ok(true)
     }
@@ -93,9 +93,7 @@ impl Copy {
             self.writer.write(&item, &mut self.text);
         }
         self.at.cursor = page.cursor;
-        self.target.write(&self.text)?;
-        self.text.clear();
-        Ok(())
+        self.write_text()
     }
 
     fn save(&mut self) -> anyhow::Result<()> {
@@ -104,8 +102,13 @@ impl Copy {
             return Ok(());
         }
         self.writer.pause(&mut self.text);
+        self.write_text()?;
+        self.target.save(&self.at)
+    }
+
+    fn write_text(&mut self) -> anyhow::Result<()> {
         self.target.write(&self.text)?;
         self.text.clear();
-        self.target.save(&self.at)
+        Ok(())
     }
 }

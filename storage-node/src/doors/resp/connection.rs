@@ -110,7 +110,7 @@ impl Conversation {
     }
 
     async fn carry_out(&mut self, requests: Vec<Request>) -> Result<(), Over> {
-        let held = self.input.capacity() + self.parser.held() + self.session.held();
+        let held = self.held();
         let Self { session, stream, slot, output, .. } = self;
         let done = answer(session, requests, &mut Outlet::new(output, stream, slot, held)).await;
         if output.capacity() > KEEP_BYTES {
@@ -142,8 +142,13 @@ impl Conversation {
 
     /// Says what this connection holds.
     fn account(&mut self) -> Result<(), TooMuchHeld> {
-        let held = self.input.capacity() + self.parser.held() + self.output.len() + self.session.held();
+        let held = self.held() + self.output.len();
         self.slot.hold(held)
+    }
+
+    /// What it holds besides replies.
+    fn held(&self) -> usize {
+        self.input.capacity() + self.parser.held() + self.session.held()
     }
 
     async fn held_too_much<T>(&mut self) -> Result<T, Over> {

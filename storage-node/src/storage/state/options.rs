@@ -107,16 +107,14 @@ impl RocksStateOptions {
     /// 256 MiB; files of snapshots take what is said of the last.
     fn compress(&self, options: &mut Options) {
         use DBCompressionType::{Lz4, None, Zstd};
-        match self.compression {
-            Compression::None => options.set_compression_per_level(&[None]),
-            Compression::Lz4 => {
-                options.set_compression_per_level(&[None, None, Lz4, Lz4, Lz4, Lz4, Zstd]);
-            }
-            Compression::Zstd => {
-                options.set_compression_per_level(&[None, None, Lz4, Lz4, Lz4, Lz4, Zstd]);
-                // Wherever the last level happens to be, also where it is the only one.
-                options.set_bottommost_compression_type(Zstd);
-            }
+        if self.compression == Compression::None {
+            options.set_compression_per_level(&[None]);
+            return;
+        }
+        options.set_compression_per_level(&[None, None, Lz4, Lz4, Lz4, Lz4, Zstd]);
+        if self.compression == Compression::Zstd {
+            // Wherever the last level happens to be, also where it is the only one.
+            options.set_bottommost_compression_type(Zstd);
         }
     }
 }
