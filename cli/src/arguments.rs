@@ -85,6 +85,8 @@ pub enum Verb {
     Exists(verbs::exists::Exists),
     /// Print items in key order.
     Scan(verbs::scan::Scan),
+    /// Print changes as they happen.
+    Watch(verbs::watch::Watch),
     /// Do many operations, one JSON object a line.
     Batch(verbs::batch::Batch),
     /// Write a table into a file.

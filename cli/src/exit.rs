@@ -93,7 +93,7 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     }
     match error.downcast_ref::<Error>() {
         Some(Error::OutcomeUnknown(_)) => Exit::Unknown,
-        Some(Error::BadEndpoint { .. } | Error::BadCursor(_)) => Exit::Usage,
+        Some(Error::BadEndpoint { .. } | Error::BadCursor(_) | Error::BadToken(_)) => Exit::Usage,
         Some(Error::NotFound(_)) => Exit::NotMet,
         _ => Exit::Failed,
     }
@@ -114,6 +114,10 @@ fn advice(error: &anyhow::Error) -> Option<&'static str> {
             Some("`trilith cluster status` says how the cluster is; --timeout gives it more time")
         }
         Error::BadCursor(_) => Some("scan again without --cursor, or with the same bounds as before"),
+        Error::BadToken(_) => Some("watch again without --from"),
+        Error::Compacted { .. } => {
+            Some("watch again with --items instead of --from: first what there is, then changes")
+        }
         _ => None,
     }
 }

@@ -21,6 +21,16 @@ pub fn show_bytes(bytes: u64) -> String {
     }
 }
 
+/// Reads a number of bytes such as `64MiB`, `1GiB` or `4096`.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 5] =
+        [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("", 1)];
+    let wrong = || format!("{text:?} is no number of bytes: write for example 4096, 64MiB or 1GiB");
+    let (digits, unit) =
+        UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit))).ok_or_else(wrong)?;
+    digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit)).ok_or_else(wrong)
+}
+
 /// Writes a count with a comma after each three digits.
 pub fn show_count(count: u64) -> String {
     let digits = count.to_string();
@@ -42,6 +52,16 @@ mod tests {
     fn counts_are_written() {
         for (count, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")] {
             assert_eq!(show_count(count), text);
+        }
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, bytes) in [("0", 0), ("4096", 4096), ("64MiB", 64 << 20), ("2TiB", 2 << 40)] {
+            assert_eq!(parse_bytes(text), Ok(bytes));
+        }
+        for text in ["", "MiB", "-1", "1.5GiB", "1MB", "99999999TiB"] {
+            parse_bytes(text).unwrap_err();
         }
     }
 

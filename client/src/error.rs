@@ -44,6 +44,22 @@ pub enum Error {
     /// A cursor is not of this scan.
     #[error("the cursor cannot be used: {0}")]
     BadCursor(String),
+    /// A token is none of this table's watches.
+    #[error("the token cannot be used: {0}")]
+    BadToken(String),
+    /// What a watch was to go on with is no longer kept: it has to begin again with the items that
+    /// there are.
+    #[error(
+        "changes of partition {partition} after revision {wanted} are no longer kept, only those after {oldest}"
+    )]
+    Compacted {
+        /// The partition.
+        partition: u64,
+        /// Where the watch stood.
+        wanted: u64,
+        /// What is kept.
+        oldest: u64,
+    },
     /// What should be created is there already.
     #[error("{0}")]
     AlreadyExists(String),
@@ -92,6 +108,10 @@ impl Error {
             Some(Detail::UnknownTable(unknown)) => Self::UnknownTable(unknown.table.clone()),
             Some(Detail::CrossSlot(_)) => Self::CrossSlot,
             Some(Detail::BadCursor(bad)) => Self::BadCursor(bad.why.clone()),
+            Some(Detail::BadToken(bad)) => Self::BadToken(bad.why.clone()),
+            Some(Detail::Compacted(gone)) => {
+                Self::Compacted { partition: gone.partition, wanted: gone.wanted, oldest: gone.oldest }
+            }
             Some(Detail::AlreadyExists(_)) => Self::AlreadyExists(message),
             Some(Detail::WrongCluster(_)) => Self::WrongCluster(message),
             Some(Detail::OutcomeUnknown(unknown)) => Self::OutcomeUnknown(unknown.why.clone()),

@@ -2,7 +2,7 @@
 //! sends again what may be sent again.
 //!
 //! ```text
-//!   Table / Batch / Txn / Scan / Pipeline / Admin      what a program calls
+//!   Table / Batch / Txn / Scan / Watch / Pipeline / Admin      what a program calls
 //!        │
 //!        ▼
 //!   attempts ──where──▶ route (the map) ──▶ channels ──▶ a node
@@ -34,6 +34,7 @@ mod scan;
 mod sequence;
 mod table;
 mod txn;
+mod watch;
 
 pub use admin::Admin;
 pub use batch::BatchOutcome;
@@ -42,10 +43,11 @@ pub use error::Error;
 pub use operation::{Answer, Condition, Operation, PutOptions};
 pub use options::Options;
 pub use pipeline::{Pending, Pipeline};
-pub use proto::v1::{ContentKind, DeleteResponse, Item, PutResponse};
+pub use proto::v1::{ContentKind, DeleteResponse, Event, Item, PutResponse, event::Kind as EventKind};
 pub use scan::{Page, Scan, ScanOptions};
 pub use table::Table;
 pub use txn::{Compare, Txn, TxnOutcome};
+pub use watch::{Changes, Interest, Keys, Watch, WatchOptions};
 
 /// What a call gives, or why it does not.
 pub type Result<T> = std::result::Result<T, Error>;

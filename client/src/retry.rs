@@ -167,7 +167,13 @@ impl Trouble {
             }
             Some(Detail::OutcomeUnknown(_)) => Verdict::Ambiguous,
             Some(Detail::UnknownTable(_)) => Verdict::NoTable,
-            Some(Detail::OverLimit(_) | Detail::CrossSlot(_) | Detail::BadCursor(_)) => Verdict::Wrong,
+            Some(
+                Detail::OverLimit(_)
+                | Detail::CrossSlot(_)
+                | Detail::BadCursor(_)
+                | Detail::BadToken(_)
+                | Detail::Compacted(_),
+            ) => Verdict::Wrong,
             Some(Detail::AlreadyExists(_) | Detail::WrongCluster(_) | Detail::Unsuitable(_)) => {
                 Verdict::Denied
             }

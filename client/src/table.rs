@@ -15,6 +15,7 @@ use crate::operation::{Condition, Operation, PutOptions, put_request};
 use crate::retry::Effect;
 use crate::scan::{Scan, ScanOptions};
 use crate::txn::{self, Txn, TxnOutcome};
+use crate::watch::{Watch, WatchOptions};
 
 /// A table's keys. Cloning it is cheap.
 #[derive(Debug, Clone)]
@@ -116,6 +117,11 @@ impl Table {
     /// Items in key order over the whole table.
     pub fn scan(&self, options: ScanOptions) -> Scan {
         Scan::new(self.client.clone(), &self.name, options, self.deadline)
+    }
+
+    /// Changes as they happen.
+    pub fn watch(&self, options: WatchOptions) -> Watch {
+        Watch::new(self.client.clone(), &self.name, options, self.deadline)
     }
 
     /// The name of the table, as it was given.

@@ -19,8 +19,8 @@ pub mod status;
 pub use doors::{Doors, ExternalTrafficPolicy, Service, ServiceType};
 pub use engine::{Compression, Engine};
 pub use policies::{
-    ClaimRetention, ImagePullPolicy, Monitoring, NetworkAccess, Rebalance, RebalanceMode, Repair, Retention,
-    Rollout, ServiceAccount, Unavailability, UpdatePolicy, WhenLeadersStay,
+    ClaimRetention, ClusterVersion, ImagePullPolicy, Monitoring, NetworkAccess, Rebalance, RebalanceMode,
+    Repair, Retention, Rollout, ServiceAccount, Unavailability, UpdatePolicy, WhenLeadersStay,
 };
 pub use pool::{Pool, Storage};
 pub use status::KVClusterStatus;

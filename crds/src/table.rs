@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::policies::Retention;
 use crate::time_span::TimeSpan;
 
+pub mod history;
 pub mod status;
 
+pub use history::{History, Keep};
 pub use status::KVTableStatus;
 
 /// What a table should be.
@@ -99,6 +101,9 @@ pub struct KVTableSpec {
     /// How long items live that say nothing else, such as 24h. Left out: until they are deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_ttl: Option<TimeSpan>,
+    /// How long the table keeps its changes for those who watch it.
+    #[serde(default)]
+    pub history: History,
     /// What becomes of the table when this resource is deleted: Retain or Delete.
     #[serde(default)]
     pub deletion_policy: Retention,
@@ -114,6 +119,7 @@ impl KVTableSpec {
             buckets: buckets(),
             replicas: replicas(),
             default_ttl: None,
+            history: History::default(),
             deletion_policy: Retention::Retain,
         }
     }

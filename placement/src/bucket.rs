@@ -42,6 +42,13 @@ impl BucketCount {
         Bucket(slot.number() / (Slot::COUNT / self.0))
     }
 
+    /// The slots that fall into a bucket.
+    pub fn slots_of(self, bucket: Bucket) -> std::ops::RangeInclusive<u16> {
+        let each = Slot::COUNT / self.0;
+        let first = bucket.0 * each;
+        first..=first + (each - 1)
+    }
+
     /// The bucket that a key falls into.
     pub fn bucket_of_key(self, key: &[u8]) -> Bucket {
         self.bucket_of(Slot::of_key(key))

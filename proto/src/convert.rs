@@ -98,7 +98,12 @@ impl TryFrom<&v1::NodeEntry> for Node {
 }
 
 /// A table with what placement does not care about.
-pub fn table_entry(table: &Table, partitions: u32, owner: &str) -> v1::TableEntry {
+pub fn table_entry(
+    table: &Table,
+    partitions: u32,
+    owner: &str,
+    settings: Option<v1::TableSettings>,
+) -> v1::TableEntry {
     v1::TableEntry {
         table: table.id.0,
         name: table.name.to_string(),
@@ -107,6 +112,7 @@ pub fn table_entry(table: &Table, partitions: u32, owner: &str) -> v1::TableEntr
         replicas: u32::from(table.replicas),
         default_ttl_ms: table.default_ttl_ms,
         owner: owner.to_owned(),
+        settings,
     }
 }
 

@@ -23,3 +23,4 @@ pub mod raft;
 pub mod router;
 pub mod seams;
 pub mod storage;
+pub mod watch;

@@ -11,7 +11,7 @@ use proto::v1::{
     BatchRequest, BatchResponse, CopyRequest, CopyResponse, DeleteRequest, DeleteResponse, ExistsRequest,
     ExistsResponse, Failure, GetRequest, GetResponse, Item, ModifyRequest, ModifyResponse, PutRequest,
     PutResponse, Result as WireResult, ScanRequest, ScanResponse, StreamRequest, StreamResponse, TxnRequest,
-    TxnResponse, kv_server, operation::Operation, result::Result as Wire,
+    TxnResponse, WatchRequest, WatchResponse, kv_server, operation::Operation, result::Result as Wire,
 };
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -62,6 +62,14 @@ impl State {
 impl kv_server::Kv for Kv {
     type ScanStream = Answers<ScanResponse>;
     type StreamStream = Answers<StreamResponse>;
+    type WatchStream = Answers<WatchResponse>;
+
+    async fn watch(
+        &self,
+        _: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Answers<WatchResponse>>, Status> {
+        Err(Status::unimplemented("nothing here is watched"))
+    }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         match self.0.answer(Operation::Get(request.into_inner())).await {

@@ -26,6 +26,7 @@ pub mod scan;
 pub mod shell;
 pub mod table;
 pub mod version;
+pub mod watch;
 
 /// Does what was asked for.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
@@ -38,6 +39,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Delete(delete) => delete.run(&global, &mut out).await,
         Verb::Exists(exists) => exists.run(&global, &mut out).await,
         Verb::Scan(scan) => scan.run(&global, &mut out).await,
+        Verb::Watch(watch) => watch.run(&global, &mut out).await,
         Verb::Batch(batch) => batch.run(&global, &mut out).await,
         Verb::Export(export) => export.run(&global, &mut out).await,
         Verb::Import(import) => import.run(&global, &mut out).await,

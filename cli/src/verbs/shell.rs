@@ -121,6 +121,8 @@ async fn converse(terminal: &mut Terminal, mut global: Global) -> anyhow::Result
         };
         let began = Instant::now();
         let after = tokio::select! {
+            // A watch ends by itself when it is interrupted.
+            biased;
             after = run_statement(statement, &mut global) => after,
             _ = tokio::signal::ctrl_c() => {
                 note("\ninterrupted: what it was writing may or may not have been done");

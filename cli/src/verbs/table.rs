@@ -5,17 +5,20 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use client::Error;
 use proto::v1::{
-    AlterTableRequest, CreateTableRequest, DescribeTableRequest, DropTableRequest, ListTablesRequest,
-    TableEntry,
+    AlterTableRequest, CreateTableRequest, DescribeTableRequest, DropTableRequest, HistorySettings,
+    ListTablesRequest, TableEntry,
 };
 use serde_json::{Value, json};
 
+use self::history::History;
 use super::cluster::partitions::{partition_columns, partition_json};
 use crate::arguments::Global;
 use crate::columns::Columns;
 use crate::duration::{parse_duration, show_ms};
 use crate::exit::{Exit, Usage};
 use crate::output::Output;
+
+mod history;
 
 /// Creating waits for every partition's leader, which takes longer than a usual call.
 const CREATE_AT_LEAST: Duration = Duration::from_secs(30);
@@ -41,6 +44,7 @@ pub enum TableVerb {
 Examples:
   trilith table create orders
   trilith table create sessions --partitions 16 --ttl 1h
+  trilith table create events --history 1d --history-bytes 1GiB
   trilith table create scratch --replicas 1 --if-missing")]
 pub struct Create {
     /// Its name.
@@ -59,6 +63,8 @@ pub struct Create {
     /// How long items live that do not say.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     ttl: Option<Duration>,
+    #[command(flatten)]
+    history: History,
     /// Do nothing when there is a table of that name.
     #[arg(long)]
     if_missing: bool,
@@ -78,7 +84,8 @@ pub struct Named {
 Examples:
   trilith table alter sessions --ttl 30m
   trilith table alter sessions --no-ttl    items live until they are deleted
-  trilith table alter orders --replicas 5")]
+  trilith table alter orders --replicas 5
+  trilith table alter orders --history off    nobody can watch it, and writes cost a little less")]
 pub struct Alter {
     /// The table.
     name: String,
@@ -91,6 +98,8 @@ pub struct Alter {
     /// How many nodes hold each partition.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=7))]
     replicas: Option<u32>,
+    #[command(flatten)]
+    history: History,
 }
 
 impl TableVerb {
@@ -107,6 +116,7 @@ impl TableVerb {
                     default_ttl_ms: create.ttl.map_or(0, milliseconds),
                     owner: String::new(),
                     wait: true,
+                    history: create.history.over(HistorySettings::default())?,
                 };
                 let patient = admin.with_deadline(global.timeout.max(CREATE_AT_LEAST));
                 match patient.create_table(request).await {
@@ -143,11 +153,21 @@ impl TableVerb {
             }
             Self::Alter(alter) => {
                 let default_ttl_ms = if alter.no_ttl { Some(0) } else { alter.ttl.map(milliseconds) };
-                if default_ttl_ms.is_none() && alter.replicas.is_none() {
-                    return Err(Usage("nothing to change: give --ttl, --no-ttl or --replicas".into()).into());
+                if default_ttl_ms.is_none() && alter.replicas.is_none() && !alter.history.is_given() {
+                    let message = "nothing to change: give --ttl, --no-ttl, --replicas or --history";
+                    return Err(Usage(message.into()).into());
                 }
+                let history = match alter.history.is_given() {
+                    true => {
+                        let request = DescribeTableRequest { name: alter.name.clone() };
+                        let known = admin.describe_table(request).await?.table;
+                        let known = known.and_then(|table| table.settings?.history).unwrap_or_default();
+                        alter.history.over(known)?
+                    }
+                    false => None,
+                };
                 let request =
-                    AlterTableRequest { name: alter.name, default_ttl_ms, replicas: alter.replicas };
+                    AlterTableRequest { name: alter.name, default_ttl_ms, replicas: alter.replicas, history };
                 show_table(&admin.alter_table(request).await?.table.unwrap_or_default(), out)?;
             }
             Self::Drop(Named { name }) => {
@@ -164,7 +184,7 @@ fn show_table(table: &TableEntry, out: &mut Output) -> std::io::Result<()> {
 }
 
 fn table_columns(tables: &[TableEntry]) -> Columns {
-    let mut columns = Columns::new(["TABLE", "PARTITIONS", "REPLICAS", "BUCKETS", "TTL", "OWNER"]);
+    let mut columns = Columns::new(["TABLE", "PARTITIONS", "REPLICAS", "BUCKETS", "TTL", "HISTORY", "OWNER"]);
     for table in tables {
         let ttl = if table.default_ttl_ms == 0 { "none".to_owned() } else { show_ms(table.default_ttl_ms) };
         columns.row([
@@ -173,6 +193,7 @@ fn table_columns(tables: &[TableEntry]) -> Columns {
             table.replicas.to_string(),
             table.buckets.to_string(),
             ttl,
+            history::show(table.settings.as_ref().and_then(|settings| settings.history.as_ref())),
             table.owner.clone(),
         ]);
     }
@@ -187,6 +208,7 @@ fn table_json(table: &TableEntry) -> Value {
         "replicas": table.replicas,
         "buckets": table.buckets,
         "default_ttl_ms": table.default_ttl_ms,
+        "history": history::show(table.settings.as_ref().and_then(|settings| settings.history.as_ref())),
         "owner": table.owner,
     })
 }

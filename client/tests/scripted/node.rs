@@ -189,6 +189,14 @@ macro_rules! kv {
         impl Kv for Service {
             type ScanStream = Answers<ScanResponse>;
             type StreamStream = Answers<StreamResponse>;
+            type WatchStream = Answers<v1::WatchResponse>;
+
+            async fn watch(
+                &self,
+                _: Request<Streaming<v1::WatchRequest>>,
+            ) -> Result<Response<Self::WatchStream>, Status> {
+                Err(Status::unimplemented("nothing here is watched"))
+            }
 
             $(async fn $name(&self, request: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
                 let timed = request.metadata().contains_key("grpc-timeout");

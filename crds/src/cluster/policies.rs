@@ -42,6 +42,11 @@ pub struct UpdatePolicy {
     /// one replica only. With None a node that holds the only copy of something is not restarted.
     #[serde(default)]
     pub allow_unavailable: Unavailability,
+    /// Auto raises the cluster version, which is what nodes write and say to each other, once every node runs a program
+    /// that supports a newer one. From then on no older program can take part. Keep leaves it as it is, so that the way
+    /// back stays open.
+    #[serde(default)]
+    pub cluster_version: ClusterVersion,
 }
 
 impl Default for UpdatePolicy {
@@ -51,6 +56,7 @@ impl Default for UpdatePolicy {
             timeout: timeout(),
             when_leaders_stay: WhenLeadersStay::default(),
             allow_unavailable: Unavailability::default(),
+            cluster_version: ClusterVersion::default(),
         }
     }
 }
@@ -83,6 +89,16 @@ pub enum Unavailability {
     None,
     /// Partitions with one replica.
     SingleReplica,
+}
+
+/// Who raises the cluster version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ClusterVersion {
+    /// The operator, as soon as it can be.
+    #[default]
+    Auto,
+    /// Nobody but `trilith cluster version --raise`.
+    Keep,
 }
 
 /// How replicas and leaders are spread when nodes come and go.

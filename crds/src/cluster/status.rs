@@ -38,6 +38,9 @@ pub struct KVClusterStatus {
     /// The version that all nodes run, or the oldest of several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The version of what nodes write and say to each other; `spec.updates.clusterVersion` decides when it is raised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_version: Option<i64>,
     /// How nodes use memory and disk, once all of them run so. Left out where it is as by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<Engine>,

@@ -37,6 +37,9 @@ pub struct KVTableStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"])
     )]
     pub unhealthy_partitions: Vec<UnhealthyPartition>,
+    /// How long it keeps its changes, and how much of them in each partition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<String>,
     /// About how many keys it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<i64>,

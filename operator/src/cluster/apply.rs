@@ -246,6 +246,7 @@ impl Hands<'_> {
                 }
             }
             Step::CancelMove { id } => self.link()?.cancel_move(*id).await.map_err(data_plane),
+            Step::RaiseVersion { to, .. } => self.link()?.raise_version(*to).await.map_err(data_plane),
             Step::ReleaseFinalizer => self.let_go().await,
         }
     }

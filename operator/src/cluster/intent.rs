@@ -5,7 +5,7 @@
 
 use placement::ClusterId;
 
-use crds::cluster::{RebalanceMode as DeclaredMode, Retention as DeclaredRetention};
+use crds::cluster::{ClusterVersion, RebalanceMode as DeclaredMode, Retention as DeclaredRetention};
 
 use super::objects::inputs;
 use super::observed::Seat;
@@ -26,6 +26,8 @@ pub struct Intent {
     pub hibernate: bool,
     /// How pods are replaced.
     pub update: UpdateIntent,
+    /// Whether the cluster version is raised once every node supports a newer one.
+    pub raises_version: bool,
     /// What happens to a node that is gone for long.
     pub repair: RepairIntent,
     /// Who decides on moves for the sake of balance.
@@ -121,6 +123,7 @@ impl From<&ValidCluster> for Intent {
                 proceed_with_leaders: cluster.updates.proceed_with_leaders,
                 allow_single_replica: cluster.updates.allow_single_replica,
             },
+            raises_version: cluster.updates.cluster_version == ClusterVersion::Auto,
             repair: RepairIntent { on: repair.is_some(), delay: repair.unwrap_or_default().as_secs() },
             rebalance: RebalanceIntent {
                 mode: match cluster.rebalance.mode {

@@ -70,6 +70,7 @@ pub fn status(before: &KVClusterStatus, facts: Facts<'_>, now: Timestamp) -> KVC
             before.engine.clone()
         },
         version: if current { Some(tag(&cluster.image)) } else { before.version.clone() },
+        cluster_version: view.map(|view| view.cluster_version.into()).or(before.cluster_version),
         ready_nodes: Some(format!("{ready}/{}", intent.nodes())),
         meta_leader: view
             .and_then(|view| view.nodes.get(view.meta_leader.as_ref()?))

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crds::annotations::{APPROVED_PLAN, PAUSED};
 use crds::cluster::{
-    ClaimRetention, Doors, Engine, ImagePullPolicy, LONGEST_CLUSTER_NAME, LONGEST_NAMES, MOST_NODES,
-    NODES_SUFFIX, NetworkAccess, Pool, Rebalance, RebalanceMode, Repair, Retention, Rollout, ServiceAccount,
-    Unavailability, UpdatePolicy, WhenLeadersStay,
+    ClaimRetention, ClusterVersion, Doors, Engine, ImagePullPolicy, LONGEST_CLUSTER_NAME, LONGEST_NAMES,
+    MOST_NODES, NODES_SUFFIX, NetworkAccess, Pool, Rebalance, RebalanceMode, Repair, Retention, Rollout,
+    ServiceAccount, Unavailability, UpdatePolicy, WhenLeadersStay,
 };
 use crds::{ByteQuantity, KVCluster, KVClusterSpec, TimeSpan};
 use k8s_openapi::api::core::v1::LocalObjectReference;
@@ -107,6 +107,8 @@ pub struct Updates {
     pub proceed_with_leaders: bool,
     /// Whether partitions with one replica may be away meanwhile.
     pub allow_single_replica: bool,
+    /// Who raises the cluster version.
+    pub cluster_version: ClusterVersion,
 }
 
 /// How replicas and leaders are spread.
@@ -349,6 +351,7 @@ impl Problems {
             timeout,
             proceed_with_leaders: given.when_leaders_stay == WhenLeadersStay::Proceed,
             allow_single_replica: given.allow_unavailable == Unavailability::SingleReplica,
+            cluster_version: given.cluster_version,
         }
     }
 

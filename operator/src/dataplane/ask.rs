@@ -237,6 +237,11 @@ impl Link {
         self.admin().cancel_move(v1::CancelMoveRequest { id }).await.map(drop)
     }
 
+    /// Raises the cluster version. It never goes down again.
+    pub async fn raise_version(&self, version: u32) -> Result<(), Error> {
+        self.admin().set_cluster_version(v1::SetClusterVersionRequest { version }).await.map(drop)
+    }
+
     /// The tables.
     pub async fn tables(&self) -> Result<Vec<TableView>, Error> {
         let tables = self.admin().list_tables(v1::ListTablesRequest {}).await?.tables;
@@ -291,6 +296,7 @@ fn view(
     };
     Ok(ClusterView {
         cluster: cluster_id(&status.cluster)?,
+        cluster_version: status.cluster_version,
         meta_leader,
         nodes: nodes.into_iter().map(|node| (node.id, node)).collect::<BTreeMap<_, _>>(),
         tombstones: BTreeSet::new(),
@@ -322,6 +328,7 @@ fn node_view(status: &v1::NodeStatus) -> Result<NodeView, Error> {
     Ok(NodeView {
         id: node_id(&entry.node)?,
         name: entry.name.clone(),
+        supports_version: entry.supports_version,
         state: NodeState::from(entry.state()),
         alive: status.alive,
         silent_for: status.last_heard_ms_ago / 1000,
@@ -344,6 +351,7 @@ fn table_view(entry: v1::TableEntry) -> TableView {
         partitions: entry.partitions,
         buckets: entry.buckets,
         default_ttl_ms: entry.default_ttl_ms,
+        history: entry.settings.and_then(|settings| settings.history).unwrap_or_default(),
         owner: entry.owner,
     }
 }

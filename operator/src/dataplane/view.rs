@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use placement::{ClusterId, Move, NodeId, NodeState};
+use proto::v1::HistorySettings;
 
 /// What is known of a data plane.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,6 +23,8 @@ pub enum DataPlane {
 pub struct ClusterView {
     /// Which cluster it is.
     pub cluster: ClusterId,
+    /// The version of what nodes write and say to each other.
+    pub cluster_version: u32,
     /// The node that leads the meta group.
     pub meta_leader: Option<NodeId>,
     /// The nodes that were not removed.
@@ -57,6 +60,8 @@ pub struct NodeView {
     pub id: NodeId,
     /// Its name, which is its pod's.
     pub name: String,
+    /// The newest cluster version that its program supports.
+    pub supports_version: u32,
     /// Where it is in its life.
     pub state: NodeState,
     /// Whether the meta leader heard of it just now.
@@ -96,6 +101,8 @@ pub struct TableView {
     pub buckets: u32,
     /// Milliseconds after which items go; 0: never.
     pub default_ttl_ms: u64,
+    /// How long it keeps its changes.
+    pub history: HistorySettings,
     /// Who declared it: a `KVTable`'s UID, or nobody.
     pub owner: String,
 }

@@ -4,7 +4,7 @@ use crds::KVTable;
 use crds::annotations::FINALIZER;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
-use proto::v1::{AlterTableRequest, CreateTableRequest};
+use proto::v1::{AlterTableRequest, CreateTableRequest, HistorySettings};
 use serde_json::json;
 
 use super::plan::{Plan, Step};
@@ -66,14 +66,16 @@ async fn take(context: &Context, table: &KVTable, step: &Step) -> Result<(), Str
                 default_ttl_ms: valid.default_ttl_ms,
                 owner: valid.owner.clone(),
                 wait: false,
+                history: (valid.history != HistorySettings::default()).then_some(valid.history),
             };
             link()?.create_table(request).await.map_err(|error| told(&error))
         }
-        Step::Alter { name, replicas, default_ttl_ms } => {
+        Step::Alter { name, replicas, default_ttl_ms, history } => {
             let request = AlterTableRequest {
                 name: name.clone(),
                 default_ttl_ms: *default_ttl_ms,
                 replicas: *replicas,
+                history: *history,
             };
             link()?.alter_table(request).await.map_err(|error| told(&error))
         }

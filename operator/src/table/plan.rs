@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crds::conditions::Reason;
+use proto::v1::HistorySettings;
 
 use super::observe::{Cluster, Observed};
 use super::validate::ValidTable;
@@ -25,6 +26,8 @@ pub enum Step {
         replicas: Option<u32>,
         /// After how many milliseconds items go from now on.
         default_ttl_ms: Option<u64>,
+        /// How long it keeps its changes from now on.
+        history: Option<HistorySettings>,
     },
     /// The table goes, and all that is in it.
     Drop {
@@ -88,8 +91,10 @@ pub fn plan(table: &ValidTable, observed: &Observed, cluster: &str, held: bool) 
     }
     let replicas = (table.replicas != present.replicas).then_some(table.replicas);
     let default_ttl_ms = (table.default_ttl_ms != present.default_ttl_ms).then_some(table.default_ttl_ms);
-    if replicas.is_some() || default_ttl_ms.is_some() {
-        plan.steps.push(Step::Alter { name: table.name.to_string(), replicas, default_ttl_ms });
+    let history = (table.history != present.history).then_some(table.history);
+    if replicas.is_some() || default_ttl_ms.is_some() || history.is_some() {
+        let name = table.name.to_string();
+        plan.steps.push(Step::Alter { name, replicas, default_ttl_ms, history });
     }
     plan
 }
@@ -178,14 +183,18 @@ impl fmt::Display for Step {
                 "create table {} with {} partitions of {} replicas",
                 table.name, table.partitions, table.replicas
             ),
-            Self::Alter { name, replicas, default_ttl_ms } => {
+            Self::Alter { name, replicas, default_ttl_ms, history } => {
                 write!(f, "alter table {name}")?;
                 if let Some(replicas) = replicas {
                     write!(f, ", {replicas} replicas")?;
                 }
                 match default_ttl_ms {
-                    Some(0) => write!(f, ", no default TTL"),
-                    Some(ttl) => write!(f, ", default TTL {ttl} ms"),
+                    Some(0) => write!(f, ", no default TTL")?,
+                    Some(ttl) => write!(f, ", default TTL {ttl} ms")?,
+                    None => {}
+                }
+                match history {
+                    Some(_) => write!(f, ", another history"),
                     None => Ok(()),
                 }
             }
@@ -227,6 +236,7 @@ mod tests {
             buckets: 64,
             replicas: 3,
             default_ttl_ms: 0,
+            history: HistorySettings::default(),
             drops: false,
         }
     }
@@ -239,6 +249,7 @@ mod tests {
             partitions: 8,
             buckets: 64,
             default_ttl_ms: 0,
+            history: HistorySettings::default(),
             owner: owner.to_owned(),
         }
     }

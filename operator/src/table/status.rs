@@ -9,7 +9,8 @@ use crds::table::status::UnhealthyPartition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use placement::NodeId;
-use proto::v1::PartitionStatus;
+use proto::v1::history_settings::Keep;
+use proto::v1::{HistorySettings, PartitionStatus};
 
 use super::apply::Outcome;
 use super::observe::{Cluster, Observed};
@@ -50,6 +51,7 @@ pub fn status(
             .take(MOST_UNHEALTHY)
             .filter_map(|one| shown(one, &observed.alive))
             .collect(),
+        history: if known { present.map(|table| history(&table.history)) } else { before.history.clone() },
         keys: None,
         bytes: if fresh { Some(bytes_shown) } else { before.bytes },
         size: if fresh { Some(size(bytes)) } else { before.size.clone() },
@@ -66,6 +68,20 @@ pub fn of_invalid(before: &KVTableStatus, why: &str, generation: i64, now: Times
         conditions: merged(&before.conditions, &findings, generation, now),
         ..before.clone()
     }
+}
+
+/// How long changes are kept, for people.
+fn history(kept: &HistorySettings) -> String {
+    let kept_for = match kept.keep() {
+        Keep::Off => return "none".to_owned(),
+        Keep::Default => "10 min, 64.0 MiB".to_owned(),
+        Keep::Bounded if kept.keep_ms.is_multiple_of(60_000) => {
+            format!("{} min, {}", kept.keep_ms / 60_000, size(kept.keep_bytes))
+        }
+        Keep::Bounded => format!("{} s, {}", kept.keep_ms / 1_000, size(kept.keep_bytes)),
+    };
+    let before = if kept.before { ", with what was before" } else { "" };
+    format!("{kept_for}{before}")
 }
 
 fn finding(type_: ConditionType, holds: Holds, reason: Reason, message: &str) -> Finding {

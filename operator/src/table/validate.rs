@@ -1,8 +1,17 @@
 //! From a `KVTable` as people write it to a table that cannot be wrong.
 
-use crds::KVTable;
+use std::time::Duration;
+
 use crds::cluster::Retention;
+use crds::table::{History, Keep};
+use crds::{ByteQuantity, KVTable, TimeSpan};
 use placement::TableName;
+use proto::v1::{HistorySettings, history_settings};
+
+/// How long a bounded history is kept that does not say.
+const HISTORY_TIME: Duration = Duration::from_secs(600);
+/// How much of it in each partition.
+const HISTORY_BYTES: u64 = 64 << 20;
 
 /// A table that cannot be wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +28,8 @@ pub struct ValidTable {
     pub replicas: u32,
     /// Milliseconds after which items go that say nothing else; 0: never.
     pub default_ttl_ms: u64,
+    /// How long it keeps its changes.
+    pub history: HistorySettings,
     /// Whether the table goes with its resource.
     pub drops: bool,
 }
@@ -38,6 +49,7 @@ pub fn leaving(table: &KVTable) -> Option<ValidTable> {
         buckets: 0,
         replicas: 0,
         default_ttl_ms: 0,
+        history: HistorySettings::default(),
         drops: table.spec.deletion_policy == Retention::Delete,
     })
 }
@@ -70,6 +82,7 @@ pub fn validate(table: &KVTable) -> Result<ValidTable, Invalid> {
     if let Err(error) = &ttl {
         problems.push(format!("spec.defaultTtl: {error}"));
     }
+    let history = history(&spec.history, &mut problems);
     let owner = table.metadata.uid.clone().unwrap_or_default();
     match (name, ttl, problems.is_empty()) {
         (Ok(name), Ok(default_ttl_ms), true) => Ok(ValidTable {
@@ -79,8 +92,33 @@ pub fn validate(table: &KVTable) -> Result<ValidTable, Invalid> {
             buckets,
             replicas,
             default_ttl_ms,
+            history,
             drops: spec.deletion_policy == Retention::Delete,
         }),
         _ => Err(Invalid(problems)),
     }
+}
+
+/// What the cluster is told of it.
+fn history(declared: &History, problems: &mut Vec<String>) -> HistorySettings {
+    let before = declared.before.is_on();
+    let keep = match declared.keep {
+        Keep::Default => history_settings::Keep::Default,
+        Keep::None => history_settings::Keep::Off,
+        Keep::Bounded => history_settings::Keep::Bounded,
+    };
+    if declared.keep != Keep::Bounded {
+        return HistorySettings { keep: keep.into(), before, ..HistorySettings::default() };
+    }
+    let time = declared.time.as_ref().map_or(Ok(HISTORY_TIME), TimeSpan::duration);
+    let keep_ms = time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    let bytes = declared.bytes.as_ref().map_or(Ok(HISTORY_BYTES), ByteQuantity::bytes);
+    if let Err(error) = &keep_ms {
+        problems.push(format!("spec.history.time: {error}"));
+    }
+    if let Err(error) = &bytes {
+        problems.push(format!("spec.history.bytes: {error}"));
+    }
+    let (keep_ms, keep_bytes) = (keep_ms.unwrap_or_default(), bytes.unwrap_or_default());
+    HistorySettings { keep: keep.into(), keep_ms, keep_bytes, before }
 }

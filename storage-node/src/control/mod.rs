@@ -21,4 +21,4 @@ pub mod reporter;
 pub mod service;
 
 /// The newest cluster version that this program supports: the commands that it knows.
-pub const SUPPORTED_CLUSTER_VERSION: u32 = 1;
+pub const SUPPORTED_CLUSTER_VERSION: u32 = 2;

@@ -194,6 +194,7 @@ impl Service {
         deadline: Instant,
     ) -> Result<CreateTableResponse, Failure> {
         let state = self.meta.state().await?;
+        needs_version_2(&state, asked.history.is_some())?;
         let name = TableName::parse(&asked.name).map_err(|error| failure::invalid(error.to_string()))?;
         let table = match state.map().table_named(&name) {
             Some(table) => {
@@ -205,6 +206,7 @@ impl Service {
                     replicas: if asked.replicas == 0 { known.replicas } else { asked.replicas },
                     default_ttl_ms: asked.default_ttl_ms,
                     owner: asked.owner.clone(),
+                    history: asked.history.or_else(|| known.settings?.history),
                     partitions: empty_lists(if asked.partitions == 0 {
                         known.partitions
                     } else {
@@ -270,6 +272,7 @@ impl Service {
             replicas,
             default_ttl_ms: asked.default_ttl_ms,
             owner: asked.owner.clone(),
+            history: asked.history,
             partitions: places.into_iter().map(list).collect(),
         })
     }
@@ -316,8 +319,9 @@ impl Service {
     }
 
     async fn alter_table(&self, asked: AlterTableRequest) -> Result<AlterTableResponse, Failure> {
-        let alter =
-            AlterTable { name: asked.name, default_ttl_ms: asked.default_ttl_ms, replicas: asked.replicas };
+        needs_version_2(&*self.meta.state().await?, asked.history.is_some())?;
+        let AlterTableRequest { name, default_ttl_ms, replicas, history } = asked;
+        let alter = AlterTable { name, default_ttl_ms, replicas, history };
         match self.propose(Command::AlterTable(alter)).await?.outcome {
             Some(Outcome::Table(table)) => Ok(AlterTableResponse { table: Some(table) }),
             _ => Err(failure::internal("a table was altered and not described")),
@@ -447,6 +451,16 @@ fn find_node(state: &MetaState, text: &str) -> Result<NodeId, Failure> {
         let message = format!("there is no node {text:?}: `trilith cluster nodes` shows all");
         Failure::new(Code::NotFound, message, None)
     })
+}
+
+/// Refuses what nodes of cluster version 1 would not understand.
+fn needs_version_2(state: &MetaState, asked: bool) -> Result<(), Failure> {
+    if asked && state.cluster_version() < 2 {
+        let message = "a table's history can be set from cluster version 2 on: once every node runs a program \
+                       that supports it, raise the version";
+        return Err(Failure::new(Code::FailedPrecondition, message, None));
+    }
+    Ok(())
 }
 
 /// As many lists as there are partitions, to be compared with a table that exists.

@@ -9,7 +9,7 @@ use placement::{
     Table, TableId, TableName,
 };
 use proto::convert::{self, BadMessage};
-use proto::v1::{FollowResponse, MapResponse, NodeEntry, PartitionEntry};
+use proto::v1::{FollowResponse, MapResponse, NodeEntry, PartitionEntry, TableSettings};
 
 use super::records::RecordKey;
 use super::state::{Birth, MetaState, NodeDetails, TableDetails};
@@ -126,6 +126,11 @@ impl FollowedMap {
         self.map.tables.get(self.by_name.get(name)?)
     }
 
+    /// What the partitions of a table must know.
+    pub fn settings(&self, table: TableId) -> TableSettings {
+        self.tables.get(&table).and_then(|details| details.settings).unwrap_or_default()
+    }
+
     /// A partition; 0 is the meta group.
     pub fn partition(&self, id: PartitionId) -> Option<&Partition> {
         if id == PartitionId::META { Some(&self.meta) } else { self.map.partitions.get(&id) }
@@ -153,7 +158,7 @@ impl FollowedMap {
     pub fn to_map_response(&self, cluster: ClusterId, leaders: &Leaders) -> MapResponse {
         let table = |(id, table): (&TableId, &Table)| {
             let details = self.tables.get(id)?;
-            Some(convert::table_entry(table, details.partitions, &details.owner))
+            Some(details.entry(table))
         };
         let partition =
             |partition: &Partition| convert::partition_entry(partition, leaders.get(&partition.id).copied());
@@ -284,7 +289,8 @@ mod tests {
         assert_eq!(followed.birth(PartitionId(2)).unwrap().replicas[0].node, node(2));
         assert_eq!(followed.held_by(node(1)).count(), 3, "two partitions and the meta group");
 
-        let change = AlterTable { name: "orders".to_owned(), default_ttl_ms: Some(9), replicas: None };
+        let change =
+            AlterTable { name: "orders".to_owned(), default_ttl_ms: Some(9), ..AlterTable::default() };
         must(&mut state, Command::AlterTable(change));
         assert!(follow(&mut followed, &state).partitions.is_empty());
         assert_eq!(followed.table(&name).unwrap().default_ttl_ms, 9);

@@ -9,14 +9,14 @@ use std::fmt;
 
 use placement::{
     Bucket, BucketRange, ClusterId, Epoch, Move, NodeId, NodeState, Partition, PartitionId, PartitionMap,
-    Replica, ReplicaId, Role, TableId,
+    Replica, ReplicaId, Role, Table, TableId,
 };
 use proto::convert::{self, BadMessage};
 use proto::v1::meta_answer::Outcome;
 use proto::v1::meta_command::Command;
 use proto::v1::{
     Addresses, AllocateIds, AllocatedIds, InitCluster, MetaAnswer, MetaCommand, MetaDone, MoveStage,
-    NodeEntry, PartitionBirth, SetClusterVersion, StoredMove, TableEntry,
+    NodeEntry, PartitionBirth, SetClusterVersion, StoredMove, TableEntry, TableSettings,
 };
 
 use super::changes::{ChangeIndex, KEPT_DROPS};
@@ -76,6 +76,8 @@ pub struct TableDetails {
     pub owner: String,
     /// How many partitions it has.
     pub partitions: u32,
+    /// What its partitions must know; none: nobody has said anything.
+    pub settings: Option<TableSettings>,
 }
 
 /// What a partition was when it was created: where every replica of it starts from.
@@ -286,7 +288,7 @@ impl MetaState {
     /// A table with everything that is known about it.
     pub fn table_entry(&self, table: TableId) -> Option<TableEntry> {
         let details = self.tables.get(&table)?;
-        Some(convert::table_entry(self.map.tables.get(&table)?, details.partitions, &details.owner))
+        Some(details.entry(self.map.tables.get(&table)?))
     }
 
     /// Notes that a record was changed, created or removed.
@@ -416,7 +418,12 @@ impl NodeDetails {
 
 impl TableDetails {
     pub(super) fn of(entry: &TableEntry) -> Self {
-        Self { owner: entry.owner.clone(), partitions: entry.partitions }
+        Self { owner: entry.owner.clone(), partitions: entry.partitions, settings: entry.settings }
+    }
+
+    /// The table with everything that is known about it.
+    pub(super) fn entry(&self, table: &Table) -> TableEntry {
+        convert::table_entry(table, self.partitions, &self.owner, self.settings)
     }
 }
 

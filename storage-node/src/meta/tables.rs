@@ -6,8 +6,11 @@ use placement::{
     BucketCount, Epoch, NodeId, Partition, PartitionId, Replica, Role, Table, TableId, TableName,
 };
 use proto::convert;
+use proto::v1::history_settings::Keep;
 use proto::v1::meta_answer::Outcome;
-use proto::v1::{AlterTable, CreateTable, DropTable, MetaDone, MoveStage, TableEntry};
+use proto::v1::{
+    AlterTable, CreateTable, DropTable, HistorySettings, MetaDone, MoveStage, TableEntry, TableSettings,
+};
 
 use super::records::RecordKey;
 use super::refusal::Refusal;
@@ -19,6 +22,10 @@ pub const MOST_TABLES: usize = 4_096;
 pub const MOST_PARTITIONS: usize = 65_536;
 /// How many replicas a table may ask for.
 const REPLICA_COUNTS: [u32; 4] = [1, 3, 5, 7];
+/// How long a table's changes may be kept.
+const HISTORY_MS: std::ops::RangeInclusive<u64> = 1_000..=30 * 24 * 3_600_000;
+/// How many bytes of them in each partition.
+const HISTORY_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 30;
 /// The longest owner.
 const LONGEST_OWNER: usize = 253;
 
@@ -44,6 +51,7 @@ impl MetaState {
                 create.partitions.len()
             )));
         }
+        let settings = first_settings(create)?;
         bounded("tables", MOST_TABLES, self.map.tables.len() + 1)?;
         bounded("partitions", MOST_PARTITIONS, self.map.partitions.len() + ranges.len())?;
         let places = create
@@ -56,8 +64,10 @@ impl MetaState {
         self.counters.table += 1;
         let table = Table { id, name, buckets, replicas, default_ttl_ms: create.default_ttl_ms };
         self.map.tables.insert(id, table);
-        self.tables
-            .insert(id, TableDetails { owner: create.owner.clone(), partitions: u32::from(partitions) });
+        self.tables.insert(
+            id,
+            TableDetails { owner: create.owner.clone(), partitions: u32::from(partitions), settings },
+        );
         self.touch(RecordKey::Table(id));
         for (range, nodes) in ranges.into_iter().zip(places) {
             let partition = PartitionId(self.counters.partition);
@@ -104,16 +114,25 @@ impl MetaState {
         let id = self.table_id(&alter.name)?;
         let current = self.map.tables.get(&id).map(|table| (table.replicas, table.default_ttl_ms));
         let (had_replicas, had_ttl) = current.unwrap_or_default();
+        let had = self.tables.get(&id).and_then(|details| details.settings);
+        let settings = match &alter.history {
+            Some(history) => with_history(had.unwrap_or_default(), history)?,
+            None => had.unwrap_or_default(),
+        };
         let replicas = match alter.replicas {
             Some(wanted) if wanted != u32::from(had_replicas) => self.check_replicas(wanted)?,
             _ => had_replicas,
         };
         let default_ttl_ms = alter.default_ttl_ms.unwrap_or(had_ttl);
-        let same = (replicas, default_ttl_ms) == (had_replicas, had_ttl);
+        let settled = settings == had.unwrap_or_default();
+        let same = settled && (replicas, default_ttl_ms) == (had_replicas, had_ttl);
         if !same {
             if let Some(table) = self.map.tables.get_mut(&id) {
                 table.replicas = replicas;
                 table.default_ttl_ms = default_ttl_ms;
+            }
+            if let Some(details) = self.tables.get_mut(&id).filter(|_| !settled) {
+                details.settings = Some(settings);
             }
             self.touch(RecordKey::Table(id));
         }
@@ -149,6 +168,36 @@ impl MetaState {
     }
 }
 
+fn first_settings(create: &CreateTable) -> Result<Option<TableSettings>, Refusal> {
+    create.history.as_ref().map(|history| with_history(TableSettings::default(), history)).transpose()
+}
+
+/// Settings with another history, and the next version where it is another.
+fn with_history(settings: TableSettings, history: &HistorySettings) -> Result<TableSettings, Refusal> {
+    check_history(history)?;
+    if settings.history.as_ref().unwrap_or(&HistorySettings::default()) == history {
+        return Ok(settings);
+    }
+    Ok(TableSettings { version: settings.version + 1, history: Some(*history) })
+}
+
+fn check_history(history: &HistorySettings) -> Result<(), Refusal> {
+    let invalid = |why: String| Err(Refusal::Invalid(why));
+    match Keep::try_from(history.keep) {
+        Err(_) => invalid(format!("{} is no way to keep history that this cluster knows", history.keep)),
+        Ok(Keep::Default | Keep::Off) if (history.keep_ms, history.keep_bytes) != (0, 0) => {
+            invalid("a table whose history is not bounded says nothing of time and bytes".to_owned())
+        }
+        Ok(Keep::Bounded) if !HISTORY_MS.contains(&history.keep_ms) => {
+            invalid("a table keeps its history for one second to 30 days".to_owned())
+        }
+        Ok(Keep::Bounded) if !HISTORY_BYTES.contains(&history.keep_bytes) => {
+            invalid("a table keeps 1 MiB to 64 GiB of history in each partition".to_owned())
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
 /// There is a table of that name. Its owner may ask for it again, in the same shape.
 fn same_table(create: &CreateTable, name: TableName, entry: TableEntry) -> Result<Answer, Refusal> {
     if create.owner != entry.owner && !create.owner.is_empty() {
@@ -162,6 +211,12 @@ fn same_table(create: &CreateTable, name: TableName, entry: TableEntry) -> Resul
         ("milliseconds to live", create.default_ttl_ms, entry.default_ttl_ms),
     ];
     let differs = shapes.into_iter().find(|(_, wanted, actual)| wanted != actual);
+    let history =
+        |settings: Option<&TableSettings>| settings.and_then(|settings| settings.history).unwrap_or_default();
+    let wanted = create.history.unwrap_or_default();
+    if differs.is_none() && wanted != history(entry.settings.as_ref()) {
+        return Err(Refusal::TableExists { name, difference: ", with another history".to_owned() });
+    }
     if differs.is_none() && create.owner == entry.owner && !create.owner.is_empty() {
         return Ok(Answer::already(Outcome::Table(entry)));
     }

@@ -128,6 +128,7 @@ pub fn table(name: &str, partitions: &[&[u8]]) -> Command {
         default_ttl_ms: 0,
         owner: String::new(),
         partitions: partitions.iter().map(list).collect(),
+        history: None,
     })
 }
 

@@ -43,12 +43,15 @@ use crate::seams::{clock, fatal, threads};
 use crate::storage::log::error::LogError;
 use crate::storage::log::{Log, LogOptions};
 use crate::storage::state::{RocksState, RocksStateOptions, StateEngine, StateError};
+use crate::watch::SINCE_VERSION;
 
 /// The log is shortened after so much was written to it …
 const PURGE_AFTER_BYTES: u64 = 64 << 20;
 /// … or so long after the last time, if anything was.
 const PURGE_AFTER: Duration = Duration::from_secs(300);
 const EXPIRY_LOOK: Duration = Duration::from_millis(50);
+/// How often it is looked whether tables have changed and history is too old.
+const SETTLE_LOOK: Duration = Duration::from_secs(1);
 const DISK_LOOK: Duration = Duration::from_secs(1);
 /// What is under way when the node ends has so long to be answered.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -278,6 +281,7 @@ impl Member {
         self.spawn(driver.run(stop()));
         self.spawn(until(stop(), Arc::clone(self).announce(Arc::clone(node))));
         self.spawn(until(stop(), Arc::clone(self).expire()));
+        self.spawn(until(stop(), Arc::clone(self).settle_tables()));
         self.spawn(until(stop(), Arc::clone(self).purge_logs()));
         self.spawn(until(stop(), Arc::clone(self).catch_up()));
         self.spawn(until(stop(), watch_disk(Arc::clone(node))));
@@ -378,6 +382,34 @@ impl Member {
                 }
             }
             tokio::time::sleep(EXPIRY_LOOK).await;
+        }
+    }
+
+    /// Tells the groups that this node leads what their tables are like, and has them forget
+    /// history that is too old. A group that has lost its quorum holds up no other.
+    async fn settle_tables(self: Arc<Self>) {
+        let under_way = Arc::new(Mutex::new(HashSet::new()));
+        loop {
+            tokio::time::sleep(SETTLE_LOOK).await;
+            let map = self.router.map();
+            if map.cluster_version() < SINCE_VERSION {
+                continue;
+            }
+            for group in self.groups.all().into_iter().filter(|group| group.leads()) {
+                let Some(table) = map.partition(group.group).map(|partition| partition.table) else {
+                    continue;
+                };
+                if group.group == PartitionId::META || !under_way.lock().insert(group.group) {
+                    continue;
+                }
+                let (settings, under_way) = (map.settings(table), Arc::clone(&under_way));
+                tokio::spawn(async move {
+                    if let Err(error) = group.settle(settings).await {
+                        tracing::debug!(partition = %group.group, %error, "a partition was not settled");
+                    }
+                    under_way.lock().remove(&group.group);
+                });
+            }
         }
     }
 

@@ -67,6 +67,12 @@ pub struct Metrics {
     pub disk_nearly_full: Gauge,
     /// How long flushes of the state took that the node asked for.
     pub state_flush_seconds: Histogram,
+    /// Watches that are under way, at every door.
+    pub watches: Gauge,
+    /// Events that they were given.
+    pub watch_events: Counter,
+    /// How often a watch read history from disk: it began earlier, or was too slow for what is in memory.
+    pub watch_history_reads: Counter,
     /// How far replicas are behind.
     pub lag: ShownLag,
     registry: Arc<Registry>,
@@ -124,6 +130,12 @@ impl Metrics {
                 "kvstore_state_flush_seconds",
                 "How long flushing the state took, before the log was purged up to there.",
                 &[],
+            ),
+            watches: gauge("kvstore_watches", "Watches under way."),
+            watch_events: counter("kvstore_watch_events_total", "Events given to watches."),
+            watch_history_reads: counter(
+                "kvstore_watch_history_reads_total",
+                "Times a watch read history from disk: it began earlier, or was slow.",
             ),
             lag: ShownLag::register(&registry),
             registry: Arc::clone(&registry),

@@ -14,6 +14,7 @@
 pub mod answer;
 pub mod decimal;
 pub mod descriptor;
+pub mod history;
 pub mod modify;
 pub mod operations;
 pub mod overlay;

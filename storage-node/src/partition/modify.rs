@@ -30,19 +30,19 @@ impl Evaluation<'_> {
         };
         let most = usize::try_from(most_bytes).unwrap_or(usize::MAX);
         let mut response = match change {
-            Some(Change::Replace(replace)) => self.replace(key, replace, current.as_ref()),
-            Some(Change::Take(_)) => self.take(key, current.as_ref()),
-            Some(Change::Renew(renew)) => self.renew(key, &renew, current),
+            Some(Change::Replace(replace)) => self.replace(key, replace, current.as_ref())?,
+            Some(Change::Take(_)) => self.take(key, current.as_ref())?,
+            Some(Change::Renew(renew)) => self.renew(key, &renew, current)?,
             Some(Change::Add(by)) => match added(current.as_ref(), by) {
                 Ok(number) => {
-                    let response = self.rewrite(key, current, default_ttl_ms, number.to_string().into());
+                    let response = self.rewrite(key, current, default_ttl_ms, number.to_string().into())?;
                     ModifyResponse { number, ..response }
                 }
                 Err(why) => return Ok(unsuitable(why)),
             },
             Some(Change::AddDecimal(by)) => match added_decimal(current.as_ref(), by.as_bytes()) {
                 Ok(decimal) if decimal.len() <= most => {
-                    let response = self.rewrite(key, current, default_ttl_ms, decimal.clone().into());
+                    let response = self.rewrite(key, current, default_ttl_ms, decimal.clone().into())?;
                     ModifyResponse { decimal, ..response }
                 }
                 Ok(_) => return Ok(unsuitable(Why::TooLong)),
@@ -56,12 +56,12 @@ impl Evaluation<'_> {
                 let mut longer = BytesMut::with_capacity(value.len() + more.len());
                 longer.extend_from_slice(&value);
                 longer.extend_from_slice(&more);
-                self.rewrite(key, current, default_ttl_ms, longer.freeze())
+                self.rewrite(key, current, default_ttl_ms, longer.freeze())?
             }
             Some(Change::Overwrite(over)) => {
                 let offset = usize::try_from(over.offset).unwrap_or(usize::MAX);
                 match overwritten(current.as_ref(), offset, &over.value, most) {
-                    Ok(Some(value)) => self.rewrite(key, current, default_ttl_ms, value),
+                    Ok(Some(value)) => self.rewrite(key, current, default_ttl_ms, value)?,
                     Ok(None) => unchanged(current.as_ref()),
                     Err(why) => return Ok(unsuitable(why)),
                 }
@@ -92,16 +92,21 @@ impl Evaluation<'_> {
         }
         if copy.remove_source {
             self.next_version();
-            self.set(copy.from, None);
+            self.set(copy.from, None)?;
         }
         let version = self.next_version();
-        self.set(copy.to, Some(StoredItem { version, ..item }));
+        self.set(copy.to, Some(StoredItem { version, ..item }))?;
         Ok(CopyResponse { applied: true, source_absent: false, version })
     }
 
-    fn replace(&mut self, key: Bytes, replace: Replace, current: Option<&StoredItem>) -> ModifyResponse {
+    fn replace(
+        &mut self,
+        key: Bytes,
+        replace: Replace,
+        current: Option<&StoredItem>,
+    ) -> StateResult<ModifyResponse> {
         if replace.condition.as_ref().is_some_and(|condition| !holds(condition, current)) {
-            return unchanged(current);
+            return Ok(unchanged(current));
         }
         let content = replace.content();
         let deadline_ms = match &replace.lifetime {
@@ -111,17 +116,22 @@ impl Evaluation<'_> {
         self.write(key, StoredItem { version: 0, deadline_ms, content, value: replace.value })
     }
 
-    fn take(&mut self, key: Bytes, current: Option<&StoredItem>) -> ModifyResponse {
+    fn take(&mut self, key: Bytes, current: Option<&StoredItem>) -> StateResult<ModifyResponse> {
         if current.is_none() {
-            return ModifyResponse::default();
+            return Ok(ModifyResponse::default());
         }
         self.next_version();
-        self.set(key, None);
-        ModifyResponse { applied: true, ..ModifyResponse::default() }
+        self.set(key, None)?;
+        Ok(ModifyResponse { applied: true, ..ModifyResponse::default() })
     }
 
-    fn renew(&mut self, key: Bytes, renew: &Renew, current: Option<StoredItem>) -> ModifyResponse {
-        let Some(item) = current else { return ModifyResponse::default() };
+    fn renew(
+        &mut self,
+        key: Bytes,
+        renew: &Renew,
+        current: Option<StoredItem>,
+    ) -> StateResult<ModifyResponse> {
+        let Some(item) = current else { return Ok(ModifyResponse::default()) };
         let lifetime = renew.lifetime.unwrap_or_default();
         let deadline_ms = self.deadline(&lifetime, item.deadline_ms);
         let endless = |deadline_ms: u64| if deadline_ms == 0 { u64::MAX } else { deadline_ms };
@@ -134,7 +144,7 @@ impl Evaluation<'_> {
             Only::WithEndToEarlier => item.deadline_ms > 0 && endless(deadline_ms) < item.deadline_ms,
         };
         if !meant {
-            return unchanged(Some(&item));
+            return Ok(unchanged(Some(&item)));
         }
         self.write(key, StoredItem { deadline_ms, ..item })
     }
@@ -146,7 +156,7 @@ impl Evaluation<'_> {
         current: Option<StoredItem>,
         default_ttl_ms: u64,
         value: Bytes,
-    ) -> ModifyResponse {
+    ) -> StateResult<ModifyResponse> {
         let item = match current {
             Some(item) => StoredItem { value, ..item },
             None => {
@@ -161,12 +171,12 @@ impl Evaluation<'_> {
     }
 
     /// Writes an item with a version of its own. One that has ended already is removed.
-    fn write(&mut self, key: Bytes, item: StoredItem) -> ModifyResponse {
+    fn write(&mut self, key: Bytes, item: StoredItem) -> StateResult<ModifyResponse> {
         let version = self.next_version();
         let size = item.value.len() as u64;
         let ended = item.is_due(self.progress.clock_ms);
-        self.set(key, (!ended).then_some(StoredItem { version, ..item }));
-        ModifyResponse { applied: true, version, size, ..ModifyResponse::default() }
+        self.set(key, (!ended).then_some(StoredItem { version, ..item }))?;
+        Ok(ModifyResponse { applied: true, version, size, ..ModifyResponse::default() })
     }
 
     /// When an item ends that lives so long from now on; 0: never.

@@ -11,8 +11,10 @@ use proto::v1::{
 use tonic::Code;
 
 use super::descriptor::Descriptor;
+use super::history::History;
 use super::overlay::Overlay;
 use super::progress::Progress;
+use crate::storage::change::{Happened, StoredChange};
 use crate::storage::item::StoredItem;
 use crate::storage::state::{StateResult, StateView};
 
@@ -32,6 +34,8 @@ pub struct Evaluation<'a> {
     pub overlay: &'a mut Overlay,
     /// The clock and the counter.
     pub progress: &'a mut Progress,
+    /// Where changes are noted.
+    pub history: &'a mut History,
     /// How many bytes this operation may still read.
     pub room: usize,
     /// How many its entry may.
@@ -111,8 +115,12 @@ impl Evaluation<'_> {
         let (Some(first), Some(last)) = (owned(clear.first_bucket), owned(clear.last_bucket)) else {
             return wrong_epoch(b"");
         };
-        self.next_version();
-        self.overlay.clear(BucketRange { first, last });
+        let revision = self.next_version();
+        let buckets = BucketRange { first, last };
+        for bucket in buckets.iter() {
+            self.history.note(bucket, StoredChange { revision, what: Happened::Cleared });
+        }
+        self.overlay.clear(buckets);
         OperationResult { result: Some(Outcome::Clear(ClearResponse {})) }
     }
 
@@ -129,7 +137,7 @@ impl Evaluation<'_> {
             ttl_ms => self.progress.clock_ms.saturating_add(ttl_ms),
         };
         let item = StoredItem { version, deadline_ms, content: put.content(), value: put.value };
-        self.set(put.key, Some(item));
+        self.set(put.key, Some(item))?;
         Ok(PutResponse { applied: true, version })
     }
 
@@ -142,12 +150,12 @@ impl Evaluation<'_> {
         // The change counts although nothing carries its number: a key that is put again has a
         // greater version than it ever had.
         self.next_version();
-        self.set(delete.key, None);
+        self.set(delete.key, None)?;
         Ok(DeleteResponse { deleted: true, version: 0 })
     }
 
     fn atomic_batch(&mut self, batch: BatchRequest) -> StateResult<OperationResult> {
-        let counter = self.progress.counter;
+        let (counter, noted) = (self.progress.counter, self.history.noted());
         self.overlay.begin();
         let mut results = Vec::with_capacity(batch.operations.len());
         let mut applied = true;
@@ -166,6 +174,7 @@ impl Evaluation<'_> {
             self.overlay.keep();
         } else {
             self.overlay.undo();
+            self.history.forget_after(noted);
             self.progress.counter = counter;
         }
         Ok(OperationResult { result: Some(Outcome::Batch(BatchResponse { results, applied })) })
@@ -214,10 +223,20 @@ impl Evaluation<'_> {
         Ok(found.filter(|item| !item.is_due(self.progress.clock_ms)))
     }
 
-    pub(super) fn set(&mut self, key: Bytes, item: Option<StoredItem>) {
+    /// Sets or, with none, removes the item of a key; the counter is that of the change already.
+    pub(super) fn set(&mut self, key: Bytes, item: Option<StoredItem>) -> StateResult<()> {
         // Ownership was checked before the operation began.
         let bucket = self.descriptor.bucket_of(&key).unwrap_or(Bucket(0));
+        if self.history.is_on() {
+            let before = if self.history.keeps_before() { self.item(&key)? } else { None };
+            let what = match &item {
+                Some(item) => Happened::Put { key: key.clone(), item: item.clone(), before },
+                None => Happened::Gone { key: key.clone(), expired: false, before },
+            };
+            self.history.note(bucket, StoredChange { revision: self.progress.counter, what });
+        }
         self.overlay.set(key, bucket, item);
+        Ok(())
     }
 
     pub(super) fn next_version(&mut self) -> u64 {

@@ -5,17 +5,19 @@ use placement::{Bucket, PartitionId};
 use prost::Message;
 use proto::v1::{
     BatchRequest, BatchResponse, Command, CommandBatch, ExpireAnswer, Lifetime, Result as OperationResult,
-    Retry, command, lifetime::Lasts, modify_request::Change, operation::Operation as Kind,
+    Retry, TableSettings, command, lifetime::Lasts, modify_request::Change, operation::Operation as Kind,
     result::Result as Outcome,
 };
 
 use super::answer::Answer;
 use super::descriptor::Descriptor;
+use super::history::{Fresh, History};
 use super::operations::{self, Evaluation, READ_BY_ENTRY, READ_BY_ONE};
 use super::overlay::Overlay;
 use super::progress::Progress;
 use super::sessions::{self, Sessions, Verdict};
 use crate::raft::type_config::LogId;
+use crate::storage::change::{Happened, StoredChange};
 use crate::storage::keys::{self, GroupRecord};
 use crate::storage::state::{Changes, StateEngine, StateError, StateResult, StateView};
 
@@ -27,9 +29,12 @@ pub struct PartitionState {
     pub descriptor: Descriptor,
     /// How far it has come.
     pub progress: Progress,
+    /// What its table is like, as it was told; none: it was not told yet.
+    pub settings: Option<TableSettings>,
+    history: History,
     sessions: Sessions,
     overlay: Overlay,
-    /// Changes that are no items: expiry entries that went.
+    /// Changes that are no items: expiry entries that went, settings, history.
     direct: Changes,
     /// How many bytes of values the entry's operations may still read.
     room_of_entry: usize,
@@ -75,6 +80,13 @@ impl PartitionState {
             Some(bytes) => Descriptor::decode(&bytes).map_err(|why| damaged("the descriptor", why))?,
             None => birth,
         };
+        let settings = match state.get(&keys::group_record(group, GroupRecord::Settings))? {
+            Some(bytes) => {
+                Some(TableSettings::decode(bytes).map_err(|why| damaged("the settings", why.to_string()))?)
+            }
+            None => None,
+        };
+        let history = History::load(group, settings.as_ref(), state)?;
         let mut sessions = Sessions::from_watermark(progress.session_watermark_ms);
         let mut walk = state.iterate(&keys::sessions_of(group), false)?;
         while let Some((key, value)) = walk.current() {
@@ -87,6 +99,8 @@ impl PartitionState {
             group,
             descriptor,
             progress,
+            settings,
+            history,
             sessions,
             overlay: Overlay::default(),
             direct: Changes::default(),
@@ -135,6 +149,7 @@ impl PartitionState {
             };
             answers.push(answer.ok_or_else(|| unknown("it has no known field".to_owned()))?);
         }
+        self.history.end_entry(&self.descriptor, &mut self.progress, &mut self.direct);
         self.progress.session_watermark_ms = self.sessions.watermark_ms;
         self.progress.applied = Some(id);
         Ok(answers)
@@ -159,8 +174,39 @@ impl PartitionState {
                 None => None,
             },
             Some(command::Command::Tick(_)) => Some(Answer::Done),
+            Some(command::Command::Configure(configure)) => {
+                self.configure(configure.settings.unwrap_or_default());
+                Some(Answer::Done)
+            }
+            Some(command::Command::TrimHistory(trim)) => {
+                let (progress, changes) = (&mut self.progress, &mut self.direct);
+                self.history.trim(trim.up_to, &self.descriptor, progress, changes);
+                Some(Answer::Done)
+            }
             Some(command::Command::Expire(_) | command::Command::Meta(_)) | None => None,
         })
+    }
+
+    /// Takes other settings, unless these are newer. Changes from before the table kept any are not
+    /// to be had.
+    fn configure(&mut self, settings: TableSettings) {
+        if self.settings.as_ref().is_some_and(|known| known.version >= settings.version) {
+            return;
+        }
+        let kept = self.history.is_on();
+        self.history.configure(&settings);
+        match (kept, self.history.is_on()) {
+            (false, true) => self.progress.history_from = self.progress.counter,
+            (true, false) => {
+                self.history.forget_after(0);
+                let (progress, changes) = (&mut self.progress, &mut self.direct);
+                self.history.trim(u64::MAX, &self.descriptor, progress, changes);
+            }
+            _ => {}
+        }
+        let record = keys::group_record(self.group, GroupRecord::Settings);
+        self.direct.put(record, settings.encode_to_vec().into());
+        self.settings = Some(settings);
     }
 
     fn operate_within(
@@ -217,6 +263,7 @@ impl PartitionState {
             state,
             overlay: &mut self.overlay,
             progress: &mut self.progress,
+            history: &mut self.history,
             room: *room,
             room_of_entry: &mut self.room_of_entry,
         };
@@ -262,17 +309,24 @@ impl PartitionState {
         state: &dyn StateView,
     ) -> StateResult<bool> {
         let found = self.overlay.get(key, bucket, self.descriptor.table, state)?;
-        let same = found.is_some_and(|item| item.deadline_ms == deadline_ms);
-        if same {
-            self.progress.counter += 1;
-            self.overlay.set(Bytes::copy_from_slice(key), bucket, None);
-        }
-        Ok(same)
+        let Some(item) = found.filter(|item| item.deadline_ms == deadline_ms) else { return Ok(false) };
+        let key = Bytes::copy_from_slice(key);
+        self.progress.counter += 1;
+        let before = self.history.keeps_before().then_some(item);
+        let what = Happened::Gone { key: key.clone(), expired: true, before };
+        self.history.note(bucket, StoredChange { revision: self.progress.counter, what });
+        self.overlay.set(key, bucket, None);
+        Ok(true)
     }
 
     /// About how much there is to write.
     pub fn pending_bytes(&self) -> usize {
-        self.overlay.bytes()
+        self.overlay.bytes() + self.direct.bytes()
+    }
+
+    /// What entries changed since the last call, for those who follow.
+    pub fn take_fresh(&mut self) -> Vec<Fresh> {
+        self.history.take_fresh()
     }
 
     /// Everything since the last call, with the progress that it amounts to.

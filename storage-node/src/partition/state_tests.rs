@@ -337,3 +337,165 @@ fn expiry_does_not_depend_on_how_entries_are_gathered() {
     assert_eq!(run(2), one_by_one);
     assert_eq!(run(5), one_by_one);
 }
+
+mod history {
+    use proto::v1::history_settings::Keep;
+    use proto::v1::{Configure, CopyRequest, HistorySettings, TrimHistory};
+
+    use super::*;
+    use crate::partition::history::{Retention, surplus};
+    use crate::watch::history::{Missing, read};
+    use crate::watch::interest::Interest;
+    use crate::watch::token::Run;
+
+    fn configure(version: u64, keep: Keep, before: bool) -> command::Command {
+        let history = HistorySettings { keep: keep.into(), before, ..HistorySettings::default() };
+        let settings = TableSettings { version, history: Some(history) };
+        command::Command::Configure(Configure { settings: Some(settings) })
+    }
+
+    fn trim(up_to: u64) -> command::Command {
+        command::Command::TrimHistory(TrimHistory { up_to })
+    }
+
+    /// What was changed after a revision, and up to where that is all; else the oldest revision
+    /// after which changes are kept.
+    fn since(it: &Fixture, after: u64, most: usize) -> Result<(Vec<String>, u64), u64> {
+        let run = Run { buckets: descriptor().buckets, after };
+        let all = Interest::Prefix(Bytes::new());
+        match read(&*it.engine, GROUP, descriptor().table, &[run], &[&all], most) {
+            Ok(page) => Ok((page.seen.iter().map(|seen| told(seen.change().unwrap())).collect(), page.up_to)),
+            Err(Missing::Compacted { oldest, .. }) => Err(oldest),
+            Err(Missing::State(error)) => panic!("{error}"),
+        }
+    }
+
+    fn told(change: &StoredChange) -> String {
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        let was = |before: &Option<crate::storage::item::StoredItem>| {
+            before.as_ref().map(|item| format!(" was {}", text(&item.value))).unwrap_or_default()
+        };
+        let what = match &change.what {
+            Happened::Put { key, item, before } => {
+                assert_eq!(item.version, change.revision);
+                format!("{}={}{}", text(key), text(&item.value), was(before))
+            }
+            Happened::Gone { key, expired: false, before } => format!("{} gone{}", text(key), was(before)),
+            Happened::Gone { key, expired: true, before } => format!("{} ended{}", text(key), was(before)),
+            Happened::Cleared => "cleared".to_owned(),
+        };
+        format!("{} {what}", change.revision)
+    }
+
+    fn delete(key: &'static str) -> Kind {
+        Kind::Delete(DeleteRequest { key: key.into(), ..DeleteRequest::default() })
+    }
+
+    #[test]
+    fn every_change_is_kept_once_in_order_and_with_what_was_there() {
+        for mut it in [on_memory(), on_rocks()] {
+            it.run(1, Kind::Put(put("early", "0")));
+            it.entry(1, vec![configure(1, Keep::Default, true)]);
+            it.entry(
+                2,
+                vec![
+                    operation(Kind::Put(put("a", "1"))),
+                    operation(Kind::Put(put("b", "2"))),
+                    operation(Kind::Put(put("a", "3"))),
+                    operation(delete("b")),
+                    operation(delete("nobody")),
+                ],
+            );
+            it.run(3, Kind::Put(PutRequest { ttl_ms: 10, ..put("short", "4") }));
+            it.entry(13, vec![command::Command::Expire(Expire { limit: 10 })]);
+            let from = |from: &'static str, to: &'static str| CopyRequest {
+                from: from.into(),
+                to: to.into(),
+                remove_source: true,
+                ..CopyRequest::default()
+            };
+            it.run(14, Kind::Copy(from("a", "{a}c")));
+            let all = [
+                "2 a=1",
+                "3 b=2",
+                "4 a=3 was 1",
+                "5 b gone was 2",
+                "6 short=4",
+                "7 short ended was 4",
+                "8 a gone was 3",
+                "9 {a}c=3",
+            ];
+            assert_eq!(since(&it, 1, usize::MAX).unwrap(), (all.map(str::to_owned).to_vec(), 9));
+            assert_eq!(since(&it, 0, usize::MAX), Err(1), "nothing was kept before it was configured");
+            // Pages of one change each give the same.
+            let (mut after, mut pages) = (1, Vec::new());
+            while after < 9 {
+                let (page, up_to) = since(&it, after, 1).unwrap();
+                assert!(up_to > after);
+                pages.extend(page);
+                after = up_to;
+            }
+            assert_eq!(pages, all);
+            it.reload();
+            it.run(15, Kind::Put(put("late", "5")));
+            assert_eq!(since(&it, 9, usize::MAX).unwrap().0, ["10 late=5"]);
+        }
+    }
+
+    #[test]
+    fn what_did_not_happen_is_not_told() {
+        let mut it = on_rocks();
+        it.entry(1, vec![configure(1, Keep::Default, false)]);
+        let conditional = PutRequest { condition: Some(when(Is::Exists(true))), ..put("b", "2") };
+        let parts = [Kind::Put(put("a", "1")), Kind::Put(conditional)];
+        let operations = parts.map(|kind| Operation { operation: Some(kind) }).to_vec();
+        let batch = BatchRequest { operations, atomic: true, ..BatchRequest::default() };
+        it.run(1, Kind::Batch(batch));
+        it.run(1, Kind::Put(put("c", "3")));
+        assert_eq!(since(&it, 0, usize::MAX).unwrap(), (vec!["1 c=3".to_owned()], 1));
+    }
+
+    #[test]
+    fn what_is_trimmed_is_said_to_be_and_what_is_off_is_not_kept() {
+        let mut it = on_rocks();
+        it.entry(1, vec![configure(1, Keep::Default, false)]);
+        for value in ["1", "2", "3"] {
+            it.run(2, Kind::Put(put("a", value)));
+        }
+        it.entry(3, vec![trim(2)]);
+        assert_eq!(since(&it, 1, usize::MAX), Err(2));
+        assert_eq!(since(&it, 2, usize::MAX).unwrap().0, ["3 a=3"]);
+        // In one entry: what came before goes with it.
+        it.entry(4, vec![operation(Kind::Put(put("a", "4"))), configure(2, Keep::Off, false)]);
+        it.run(5, Kind::Put(put("a", "5")));
+        assert_eq!(it.partition.progress.history_from, 4);
+        it.entry(6, vec![configure(1, Keep::Default, false)]);
+        assert!(!it.partition.history.is_on(), "older settings change nothing");
+        it.entry(7, vec![configure(3, Keep::Default, false)]);
+        it.run(8, Kind::Put(put("a", "6")));
+        assert_eq!(since(&it, 4, usize::MAX), Err(5));
+        assert_eq!(since(&it, 5, usize::MAX).unwrap().0, ["6 a=6"]);
+    }
+
+    #[test]
+    fn marks_say_what_is_too_old_or_too_much() {
+        let mut it = on_rocks();
+        it.entry(1, vec![configure(1, Keep::Default, false)]);
+        let large: &'static str = Box::leak("x".repeat(600 << 10).into_boxed_str());
+        for step in 0..10_u64 {
+            it.run(1_000 + step * 4_000, Kind::Put(put("a", large)));
+        }
+        let progress = it.partition.progress;
+        let surplus = |seconds: u64, bytes: u64, now_ms: u64| {
+            let time = std::time::Duration::from_secs(seconds);
+            let retention = Some(Retention { time, bytes, before: false });
+            surplus(GROUP, retention, &progress, now_ms, &*it.engine).unwrap()
+        };
+        assert_eq!(surplus(3600, u64::MAX, 40_000), None);
+        // Two values to a mark.
+        assert_eq!(surplus(3600, 3 << 20, 40_000), Some(4));
+        assert_eq!(surplus(20, u64::MAX, 40_000), Some(4));
+        assert_eq!(surplus(0, u64::MAX, 40_000), Some(10));
+        assert_eq!(it.partition.progress.history_bytes / (600 << 10), 10);
+    }
+}

@@ -10,7 +10,9 @@ use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use placement::{NodeId, PartitionId, ReplicaId};
-use proto::v1::{Command, Expire, FollowerReport, GroupReport, Tick, command};
+use proto::v1::{
+    Command, Configure, Expire, FollowerReport, GroupReport, TableSettings, Tick, TrimHistory, command,
+};
 use tokio::task::JoinHandle;
 
 use self::leadership::{Leadership, confirm};
@@ -28,6 +30,7 @@ use super::state_machine::{Applied, Flushed, StateMachine};
 use super::type_config::{LogId, ReplicaPlace, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::observability::metrics::{Lag, Metrics};
 use crate::partition::Answer;
+use crate::partition::history::{retention_of, surplus};
 use crate::partition::read::Found;
 use crate::seams::clock;
 use crate::storage::state::{PinnedState, StateEngine, StateError, StateResult};
@@ -135,6 +138,7 @@ pub struct Group {
     leadership: Arc<Leadership>,
     sleep: Arc<Sleep>,
     lease: Duration,
+    peers: Arc<Peers>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -211,7 +215,7 @@ impl Group {
             tokio::spawn(standing),
             tokio::spawn(Arc::clone(&proposals).run(raft.clone(), move || dated().unwrap_or(0), metrics)),
         ];
-        let sleep = Arc::new(Sleep::new(group, replica, raft.clone(), peers, timing));
+        let sleep = Arc::new(Sleep::new(group, replica, raft.clone(), Arc::clone(&peers), timing));
         let endpoint = RaftEndpoint::new(raft.clone(), guard);
         let endpoint = Arc::new(SleepyEndpoint::new(endpoint, Arc::clone(&sleep)));
         let leadership = Arc::new(Leadership {
@@ -236,6 +240,7 @@ impl Group {
             leadership,
             sleep,
             lease: timing.election_timeout_max.mul_f64(LEASE_MARGIN),
+            peers,
             tasks,
         }))
     }
@@ -412,6 +417,47 @@ impl Group {
             Answer::Expired(answer) => Ok(answer.more),
             _ => Ok(false),
         }
+    }
+
+    /// Tells the group what its table is like, where it goes by older settings or none.
+    pub async fn configure(&self, settings: TableSettings) -> Result<(), GroupError> {
+        let known = self.applied.settings();
+        if known.is_some_and(|known| known.version >= settings.version) {
+            return Ok(());
+        }
+        let configure = Configure { settings: Some(settings) };
+        self.propose(command::Command::Configure(configure), None).await.map(|_| ())
+    }
+
+    /// Does what a table's settings want of a group that this replica leads: it is told of those
+    /// that it does not know, and forgets history that is too old. While it sleeps nothing is new.
+    pub async fn settle(&self, settings: TableSettings) -> Result<(), GroupError> {
+        self.configure(settings).await?;
+        if self.sleep.is_asleep() { Ok(()) } else { self.trim_history().await }
+    }
+
+    async fn trim_history(&self) -> Result<(), GroupError> {
+        let Some(settings) = self.applied.settings() else { return Ok(()) };
+        let retention = retention_of(settings.history.as_ref());
+        let (progress, now_ms) = (self.applied.progress(), self.leader_clock_ms());
+        let surplus = surplus(self.group, retention, &progress, now_ms, &*self.engine)?;
+        let Some(up_to) = surplus.filter(|up_to| *up_to > progress.history_from) else { return Ok(()) };
+        let trim = command::Command::TrimHistory(TrimHistory { up_to });
+        self.propose(trim, None).await.map(|_| ())
+    }
+
+    /// Whether what this replica applies is what the group commits, but for a moment: it leads and
+    /// is followed, or follows a leader whose node is heard. One that sleeps is woken when that ends.
+    pub fn is_in_touch(&self) -> bool {
+        const HEARD_WITHIN: Duration = Duration::from_secs(5);
+        if self.sleep.is_asleep() {
+            return true;
+        }
+        if self.leads() {
+            return self.lease_holds();
+        }
+        let heard = |node| self.peers.liveness().alive(node, HEARD_WITHIN).is_some();
+        self.leader().is_some_and(heard)
     }
 
     /// Whether this replica leads, as far as it knows.

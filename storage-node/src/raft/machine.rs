@@ -8,6 +8,7 @@ use proto::v1::{CommandBatch, MetaCommand, command};
 
 use super::type_config::{LogId, Payload};
 use crate::meta::MetaState;
+use crate::partition::history::Fresh;
 use crate::partition::state::ApplyError;
 use crate::partition::{Answer, Descriptor, PartitionState, Progress};
 use crate::storage::keys::{self, GroupRecord, KeyRange};
@@ -115,6 +116,14 @@ impl Machine {
         match self {
             Self::Partition(partition) => partition.take_changes(),
             Self::Meta(meta) => meta.take_changes(),
+        }
+    }
+
+    /// What entries changed since the last call, for those who follow.
+    pub fn take_fresh(&mut self) -> Vec<Fresh> {
+        match self {
+            Self::Partition(partition) => partition.take_fresh(),
+            Self::Meta(_) => Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@ use openraft::storage::{ApplyResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
 use placement::PartitionId;
+use proto::v1::TableSettings;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ use crate::partition::{Answer, Descriptor, Progress};
 use crate::seams::{fatal, threads};
 use crate::storage::keys::{self, GroupRecord, KeyRange};
 use crate::storage::state::{PinnedState, StateEngine, StateResult, StateView};
+use crate::watch::Feed;
 
 /// So much is gathered before it is written, when many entries are applied at once.
 const WRITE_BYTES: usize = 4 << 20;
@@ -39,6 +41,9 @@ type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotFil
 pub struct Applied {
     progress: RwLock<Progress>,
     descriptor: RwLock<Option<Descriptor>>,
+    settings: RwLock<Option<TableSettings>>,
+    /// What was changed lately, for those who follow.
+    feed: Arc<Feed>,
     next_due_ms: AtomicU64,
     /// The meta group's state, in group 0.
     meta: watch::Sender<Option<Arc<MetaState>>>,
@@ -63,6 +68,16 @@ impl Applied {
     /// What the partition owns; none in the meta group.
     pub fn descriptor(&self) -> Option<Descriptor> {
         *self.descriptor.read()
+    }
+
+    /// What its table is like, as the group was told; none: it was not told yet.
+    pub fn settings(&self) -> Option<TableSettings> {
+        *self.settings.read()
+    }
+
+    /// What was changed lately.
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
 
     /// The earliest deadline that may be due next.
@@ -100,6 +115,9 @@ impl Applied {
         match machine {
             Machine::Partition(partition) => {
                 *self.descriptor.write() = Some(partition.descriptor);
+                if *self.settings.read() != partition.settings {
+                    self.settings.write().clone_from(&partition.settings);
+                }
                 let earliest = std::mem::replace(&mut partition.next_due_ms, u64::MAX);
                 self.next_due_ms.fetch_min(earliest, Ordering::AcqRel);
             }
@@ -110,6 +128,8 @@ impl Applied {
             }
         }
         *self.progress.write() = *machine.progress();
+        let counter = machine.progress().counter;
+        self.feed.offer(machine.take_fresh(), counter);
     }
 }
 
@@ -147,6 +167,8 @@ impl StateMachine {
         let applied = Arc::new(Applied {
             progress: RwLock::default(),
             descriptor: RwLock::default(),
+            settings: RwLock::default(),
+            feed: Arc::new(Feed::default()),
             next_due_ms: AtomicU64::new(u64::MAX),
             meta: watch::Sender::new(None),
             ranges: RwLock::default(),
@@ -266,6 +288,7 @@ impl StateMachine {
         }
         self.machine = machine;
         self.membership = membership;
+        self.applied.feed.skip();
         self.applied.publish(self.group, &mut self.machine);
         self.applied.note_due(0);
         Ok(())
@@ -274,6 +297,7 @@ impl StateMachine {
 
 impl Drop for StateMachine {
     fn drop(&mut self) {
+        self.applied.feed.end();
         self.applied.ended.cancel();
     }
 }

@@ -3,8 +3,8 @@
 
 use placement::{NodeId, PartitionId};
 use proto::v1::{
-    BadCursor, CrossSlot, Failure, NotLeader, OutcomeUnknown, OverLimit, RetryAfter, UnknownTable,
-    WrongEpoch, error_detail::Detail,
+    BadCursor, BadToken, Compacted, CrossSlot, Failure, NotLeader, OutcomeUnknown, OverLimit, RetryAfter,
+    UnknownTable, WrongEpoch, error_detail::Detail,
 };
 use tonic::Code;
 
@@ -98,6 +98,31 @@ pub fn no_leader_in_time(partition: PartitionId) -> Failure {
 pub fn bad_cursor(why: &str) -> Failure {
     let message = format!("this cursor cannot be used: {why}; begin the scan again without it");
     Failure::new(Code::InvalidArgument, message, Some(Detail::BadCursor(BadCursor { why: why.to_owned() })))
+}
+
+/// A token that is none of this watch's.
+pub fn bad_token(why: &str) -> Failure {
+    let message = format!("this token cannot be used: {why}; begin the watch again without it");
+    Failure::new(Code::InvalidArgument, message, Some(Detail::BadToken(BadToken { why: why.to_owned() })))
+}
+
+/// What a watch should go on with is no longer kept.
+pub fn compacted(partition: PartitionId, wanted: u64, oldest: u64) -> Failure {
+    let message = format!(
+        "changes of partition {partition} after revision {wanted} are no longer kept, only those after {oldest}: \
+         begin the watch again with the items that there are"
+    );
+    let detail = Compacted { partition: partition.0, wanted, oldest };
+    Failure::new(Code::OutOfRange, message, Some(Detail::Compacted(detail)))
+}
+
+/// A table that keeps no changes cannot be followed.
+pub fn no_history(table: &str) -> Failure {
+    let message = format!(
+        "table {table:?} keeps no history, so it cannot be watched: `trilith table alter {table} --history default` \
+         changes that"
+    );
+    Failure::new(Code::FailedPrecondition, message, None)
 }
 
 /// Something here does not work as it should.

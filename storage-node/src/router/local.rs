@@ -40,7 +40,7 @@ pub enum LocalError {
 
 impl LocalError {
     /// Of something that changes nothing: it can always be done again.
-    fn of_read(error: GroupError) -> Self {
+    pub(super) fn of_read(error: GroupError) -> Self {
         match error {
             GroupError::Unknown(_) => Self::NotNow,
             error => Self::of(error),
@@ -274,9 +274,11 @@ pub async fn scan(
     }
     let group = Arc::clone(group);
     let page = threads::blocking(move || {
+        let revision = group.applied().progress().counter;
         let pinned = group.pin();
-        scan_page(&*pinned, &descriptor, &request, clock_ms)
+        let page = scan_page(&*pinned, &descriptor, &request, clock_ms)?;
+        Ok(ScanPage { revision, ..page })
     })
     .await;
-    page.map_err(|error| LocalError::of(error.into()))
+    page.map_err(|error: StateError| LocalError::of(error.into()))
 }

@@ -125,9 +125,24 @@ impl Router {
         self.parts.map.clone()
     }
 
+    /// What the node counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.parts.metrics
+    }
+
     /// The cluster.
     pub fn cluster(&self) -> ClusterId {
         self.parts.cluster
+    }
+
+    /// The replicas that this node holds.
+    pub fn groups(&self) -> &Arc<Groups> {
+        &self.parts.groups
+    }
+
+    /// The other nodes.
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.parts.peers
     }
 
     /// The sizes that are allowed.

@@ -11,6 +11,7 @@ use placement::{NodeId, Partition, PartitionId, Table};
 use proto::v1::{
     Failure, ForwardRequest, Item, ScanPage, ScanPageRequest, ScanRequest, ScanResponse, error_detail::Detail,
 };
+use tokio::time::Instant;
 
 use super::asked::{self, Asked};
 use super::context::Context;
@@ -19,6 +20,7 @@ use super::failure;
 use super::local::{self, LocalError};
 use super::operations::{Router, too_late};
 use crate::observability::metrics::{Operation, Outcome};
+use crate::raft::Group;
 use crate::seams::{clock, runtime};
 
 /// Partitions that are asked at once.
@@ -209,7 +211,7 @@ impl Router {
             let Some(partition) = map.partition(id) else { return Err(ScanError::Remap) };
             let here = self.parts.groups.get(id).filter(|group| ask.stale || group.leads());
             let outcome = match here {
-                Some(group) => local::scan(&group, ask.clone(), context.deadline).await,
+                Some(group) => self.scan_group(&group, ask.clone(), context.deadline).await,
                 None => self.ask_there(context, partition, ask.clone(), told.take(), tried).await,
             };
             match outcome {
@@ -226,6 +228,35 @@ impl Router {
             }
         }
         Err(ScanError::Remap)
+    }
+
+    async fn scan_group(
+        &self,
+        group: &Arc<Group>,
+        ask: ScanPageRequest,
+        deadline: Instant,
+    ) -> Result<ScanPage, LocalError> {
+        if ask.to_follow {
+            let map = self.map();
+            let partition = map.partition(group.group).ok_or(LocalError::WrongEpoch)?;
+            group.configure(map.settings(partition.table)).await.map_err(LocalError::of_read)?;
+        }
+        local::scan(group, ask, deadline).await
+    }
+
+    /// How far a partition is now, or a little later; from here on it keeps its changes, where its
+    /// table does. None: the map has changed.
+    pub async fn revision_of(
+        self: &Arc<Self>,
+        context: &Context,
+        partition: PartitionId,
+    ) -> Result<Option<u64>, Failure> {
+        let ask = ScanPageRequest { partition: partition.0, to_follow: true, ..ScanPageRequest::default() };
+        match self.ask(context, ask).await {
+            Ok(page) => Ok(Some(page.revision)),
+            Err(ScanError::Remap) => Ok(None),
+            Err(ScanError::Failed(failure)) => Err(failure),
+        }
     }
 
     async fn ask_there(
@@ -285,7 +316,7 @@ impl Router {
             return failed(failure::not_leader(id, None, String::new()));
         };
         let span = asked::begin_forwarded(self, request.trace.as_ref(), Operation::Scan, &group);
-        let page = match local::scan(&group, ask, deadline).await {
+        let page = match self.scan_group(&group, ask, deadline).await {
             Ok(page) => page,
             Err(LocalError::NotLeader(leader)) => failed(failure::not_leader(id, leader, String::new())),
             Err(LocalError::NotNow) => failed(failure::not_leader(id, None, String::new())),
@@ -325,7 +356,7 @@ fn bounds_of(request: &ScanRequest) -> Bounds {
 }
 
 /// The first key that no longer begins so; empty: there is none.
-fn after_prefix(prefix: &[u8]) -> Bytes {
+pub fn after_prefix(prefix: &[u8]) -> Bytes {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if last < u8::MAX {

@@ -7,7 +7,8 @@
 //! a table's data   table ≥ 1
 //!   item           table │ bucket │ 1 │ key
 //!   expiry         table │ bucket │ 2 │ deadline u64 │ key
-//!   (3 change records, 4 secondary indexes: reserved)
+//!   changes        table │ bucket │ 3 │ last revision u64    what one entry changed in the bucket
+//!   (4 secondary indexes: reserved)
 //!
 //! reserved table 0, bucket 0
 //!   format         0 │ 0 │ 0
@@ -24,6 +25,7 @@ use placement::{Bucket, BucketRange, PartitionId, TableId};
 const PREFIX: usize = 4 + 2 + 1;
 const ITEM: u8 = 1;
 const EXPIRY: u8 = 2;
+const CHANGES: u8 = 3;
 const RESERVED_TABLE: u32 = 0;
 const FORMAT: u8 = 0;
 const GROUP: u8 = 16;
@@ -41,6 +43,10 @@ pub enum GroupRecord {
     Descriptor = 3,
     /// A client's session; the client's id follows.
     Session = 4,
+    /// What the table is like, as the group was told.
+    Settings = 5,
+    /// How much history there was at a revision, which follows.
+    HistoryMark = 6,
 }
 
 /// A run of keys: from the first, up to but without the second.
@@ -109,6 +115,26 @@ pub fn parse_expiry(entry: &[u8]) -> Option<(u64, &[u8])> {
     Some((u64::from_be_bytes(*deadline), key))
 }
 
+/// What an entry changed in a bucket, by the last revision of it.
+pub fn changes(table: TableId, bucket: Bucket, last_revision: u64) -> Bytes {
+    let mut out = head(table.0, bucket.0, CHANGES, 8);
+    out.put_u64(last_revision);
+    out.freeze()
+}
+
+/// What was changed in a bucket after a revision.
+pub fn changes_after(table: TableId, bucket: Bucket, revision: u64) -> KeyRange {
+    let end = head(table.0, bucket.0, CHANGES + 1, 0).freeze();
+    let start = revision.checked_add(1).map(|next| changes(table, bucket, next));
+    KeyRange { start: start.unwrap_or_else(|| end.clone()), end }
+}
+
+/// What was changed in a bucket up to and with a revision.
+pub fn changes_up_to(table: TableId, bucket: Bucket, revision: u64) -> KeyRange {
+    let KeyRange { start: end, .. } = changes_after(table, bucket, revision);
+    KeyRange { start: head(table.0, bucket.0, CHANGES, 0).freeze(), end }
+}
+
 /// Everything that buckets of a table hold.
 pub fn data_of(table: TableId, buckets: BucketRange) -> KeyRange {
     let end = match buckets.last.0.checked_add(1) {
@@ -145,10 +171,31 @@ pub fn session_client(key: &[u8]) -> Option<[u8; 16]> {
 
 /// All sessions of a group.
 pub fn sessions_of(group: PartitionId) -> KeyRange {
+    all_of(group, GroupRecord::Session)
+}
+
+/// How much history a group had at a revision.
+pub fn history_mark(group: PartitionId, revision: u64) -> Bytes {
+    let mut out = BytesMut::from(group_record(group, GroupRecord::HistoryMark).as_ref());
+    out.put_u64(revision);
+    out.freeze()
+}
+
+/// The revision in the key of a mark.
+pub fn history_mark_revision(key: &[u8]) -> Option<u64> {
+    key.get(PREFIX + 9..)?.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// All marks of a group.
+pub fn history_marks_of(group: PartitionId) -> KeyRange {
+    all_of(group, GroupRecord::HistoryMark)
+}
+
+fn all_of(group: PartitionId, record: GroupRecord) -> KeyRange {
     let mut end = head(RESERVED_TABLE, 0, GROUP, 9);
     end.put_u64(group.0);
-    end.put_u8(GroupRecord::Session as u8 + 1);
-    KeyRange { start: group_record(group, GroupRecord::Session), end: end.freeze() }
+    end.put_u8(record as u8 + 1);
+    KeyRange { start: group_record(group, record), end: end.freeze() }
 }
 
 /// All records of a group, its data not among them.
@@ -200,6 +247,8 @@ mod tests {
         assert_eq!(&progress[..], [0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 9, 1]);
         assert_eq!(session(PartitionId(9), &[7; 16])[15], 4);
         assert_eq!(&meta_record(b"n")[..], [0, 0, 0, 0, 0, 0, 17, b'n']);
+        assert_eq!(&changes(TABLE, BUCKET, 7)[..], [1, 2, 3, 4, 5, 6, 3, 0, 0, 0, 0, 0, 0, 0, 7]);
+        assert_eq!(&history_mark(PartitionId(9), 8)[14..], [9, 6, 0, 0, 0, 0, 0, 0, 0, 8]);
     }
 
     #[test]
@@ -208,6 +257,7 @@ mod tests {
         assert_eq!(parse_expiry(&expiry(TABLE, BUCKET, 99, b"key")), Some((99, &b"key"[..])));
         assert_eq!(session_client(&session(PartitionId(3), &[5; 16])), Some([5; 16]));
         assert_eq!(parse_meta_record(&meta_record(b"xyz")), b"xyz");
+        assert_eq!(history_mark_revision(&history_mark(PartitionId(3), 12)), Some(12));
     }
 
     #[test]

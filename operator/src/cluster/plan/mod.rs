@@ -7,6 +7,7 @@
 //!   then the first that has something to do, because one change of topology goes at a time; nodes are
 //!   added also while others are being emptied:
 //!      create ─▶ heal ─▶ drain (finish one) ─▶ scale ─▶ roll ─▶ rebalance
+//!   and once none of them has: the cluster version is raised
 //! ```
 //!
 //! Nothing is remembered between two plans. A plan whose steps were all carried out, or only
@@ -18,6 +19,7 @@ mod create;
 mod dismantle;
 mod drain;
 mod heal;
+mod raise;
 mod rebalance;
 mod roll;
 mod scale;
@@ -188,6 +190,9 @@ pub fn plan(intent: &Intent, observed: &Observed) -> Plan {
     }
     if gives_up && plan.operation.is_none() {
         plan.under_way(Operation::Roll, None);
+    }
+    if plan.operation.is_none() && plan.problems.is_empty() {
+        plan.steps.extend(raise::raise(intent, observed));
     }
     // Last, so that a pod that is not let in holds nothing else up.
     plan.steps.extend(create::join(intent, observed));

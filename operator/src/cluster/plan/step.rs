@@ -161,6 +161,13 @@ pub enum Step {
         /// Its number.
         id: u64,
     },
+    /// The nodes may write and say to each other what is new in a version.
+    RaiseVersion {
+        /// The cluster version as it was.
+        from: u32,
+        /// As it is now; it never goes down.
+        to: u32,
+    },
     /// The object may go: what the policy asks for was done.
     ReleaseFinalizer,
 }
@@ -230,6 +237,7 @@ impl Step {
             Self::ForceDeletePod { .. } => "force-delete-pod",
             Self::StartMoves { .. } => "start-moves",
             Self::CancelMove { .. } => "cancel-move",
+            Self::RaiseVersion { .. } => "raise-version",
             Self::ReleaseFinalizer => "release-finalizer",
         }
     }
@@ -283,6 +291,7 @@ impl fmt::Display for Step {
                 write!(f, "start {} moves: {}", lines.len(), lines.join("; "))
             }
             Self::CancelMove { id } => write!(f, "cancel move {id}"),
+            Self::RaiseVersion { from, to } => write!(f, "raise the cluster version from {from} to {to}"),
             Self::ReleaseFinalizer => write!(f, "let the object go"),
         }
     }

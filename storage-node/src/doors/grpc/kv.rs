@@ -8,8 +8,8 @@ use proto::v1::kv_server::Kv;
 use proto::v1::{
     BatchRequest, BatchResponse, CopyRequest, CopyResponse, DeleteRequest, DeleteResponse, ExistsRequest,
     ExistsResponse, Failure, GetRequest, GetResponse, ModifyRequest, ModifyResponse, PutRequest, PutResponse,
-    ScanRequest, ScanResponse, StreamRequest, StreamResponse, TxnRequest, TxnResponse,
-    operation::Operation as Kind, result::Result as Outcome,
+    ScanRequest, ScanResponse, StreamRequest, StreamResponse, TxnRequest, TxnResponse, WatchRequest,
+    WatchResponse, operation::Operation as Kind, result::Result as Outcome, watch_request::Request as Asked,
 };
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -22,6 +22,7 @@ use crate::observability::traces::Trace;
 use crate::router::Context;
 use crate::router::context::Door;
 use crate::router::failure;
+use crate::watch::Watch;
 
 /// Operations on data.
 #[derive(Clone)]
@@ -178,5 +179,21 @@ impl Kv for KvDoor {
         // What has arrived by then is still answered.
         let operations = request.into_inner().take_until(member.closing().cancelled_owned());
         Ok(Response::new(Pipeline::new(operations.boxed(), begin).boxed()))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let member = self.operations.member().map_err(status)?;
+        let context = self.operations.context(super::PATIENCE);
+        let mut requests = request.into_inner();
+        let Some(Some(Asked::Begin(begin))) = requests.message().await?.map(|first| first.request) else {
+            return Err(status(failure::invalid("a watch begins with what it begins with")));
+        };
+        let watch = Watch::begin(&member.router, &context, begin).await.map_err(status)?;
+        Ok(Response::new(super::watch::run(watch, requests, member.closing()).boxed()))
     }
 }

@@ -12,6 +12,7 @@ pub mod admin;
 pub mod kv;
 pub mod peer;
 pub mod pipeline;
+pub mod watch;
 
 pub use admin::AdminDoor;
 pub use kv::KvDoor;

@@ -12,7 +12,8 @@ use proto::v1::peer_server::Peer;
 use proto::v1::{
     ChangeReplicasRequest, ChangeReplicasResponse, FollowRequest, FollowResponse, Frame, GroupStatusRequest,
     GroupStatusResponse, MetaCallRequest, MetaCallResponse, RegisterRequest, RegisterResponse, ReportRequest,
-    ReportResponse, SnapshotAnswer, SnapshotPiece, TransferLeadersResponse,
+    ReportResponse, SnapshotAnswer, SnapshotPiece, TransferLeadersResponse, WatchPartitionRequest,
+    WatchPartitionResponse,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -20,6 +21,9 @@ use super::{context_of, status};
 use crate::control::{driver, follower, join, service};
 use crate::node::{Member, Node};
 use crate::seams::clock;
+use crate::watch::away;
+use crate::watch::leg::Leg;
+use crate::watch::signal::Signal;
 
 /// A follower hears at least this often.
 const FOLLOW_AT_LEAST: Duration = Duration::from_secs(1);
@@ -151,6 +155,20 @@ impl Peer for PeerDoor {
         let group =
             self.member()?.groups.get(PartitionId(request.into_inner().group)).map(|group| group.report());
         Ok(Response::new(GroupStatusResponse { absent: group.is_none(), group }))
+    }
+
+    type WatchPartitionStream = Pin<Box<dyn Stream<Item = Result<WatchPartitionResponse, Status>> + Send>>;
+
+    async fn watch_partition(
+        &self,
+        request: Request<WatchPartitionRequest>,
+    ) -> Result<Response<Self::WatchPartitionStream>, Status> {
+        let request = request.into_inner();
+        let member = self.member_of(&request.cluster)?;
+        let signal = Arc::new(Signal::default());
+        let leg = Leg::for_another(&member.router, &request, &signal).map_err(status)?;
+        let responses = away::serve(leg, signal).map(Ok);
+        Ok(Response::new(responses.take_until(member.closing().cancelled_owned()).boxed()))
     }
 
     async fn meta_call(

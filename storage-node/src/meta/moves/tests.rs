@@ -105,7 +105,7 @@ impl World {
         let nodes: Vec<u8> = (1..=voters).collect();
         must(&mut state, table("t", &[&nodes]));
         if matches!(mv, Move::Remove { .. }) {
-            let fewer = AlterTable { name: "t".to_owned(), replicas: Some(1), default_ttl_ms: None };
+            let fewer = AlterTable { name: "t".to_owned(), replicas: Some(1), ..AlterTable::default() };
             must(&mut state, Command::AlterTable(fewer));
         }
         let id = order(&mut state, mv);

@@ -201,7 +201,12 @@ fn a_table_is_altered_and_dropped_and_its_moves_end_with_it() {
     let mut state = cluster(4);
     must(&mut state, table("t", &[&[1, 2, 3]]));
     let alter = |ttl: Option<u64>, replicas: Option<u32>| {
-        Command::AlterTable(AlterTable { name: "t".to_owned(), default_ttl_ms: ttl, replicas })
+        Command::AlterTable(AlterTable {
+            name: "t".to_owned(),
+            default_ttl_ms: ttl,
+            replicas,
+            ..AlterTable::default()
+        })
     };
     must(&mut state, alter(Some(7), Some(1)));
     let changed = &state.map().tables[&TableId(1)];
@@ -374,7 +379,7 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (name(), number.clone()).prop_map(|(name, _)| table(name, &[&[1, 2, 3]])),
         1 => name().prop_map(|name| Command::DropTable(DropTable { name: name.to_owned() })),
         1 => (name(), 0_u64..3).prop_map(|(name, ttl)| Command::AlterTable(AlterTable {
-            name: name.to_owned(), default_ttl_ms: Some(ttl), replicas: None,
+            name: name.to_owned(), default_ttl_ms: Some(ttl), ..AlterTable::default()
         })),
         4 => (partition.clone(), 1_u64..20, number.clone(), number.clone())
             .prop_map(|(partition, replica, from, to)| start(&[replace(partition, replica, from, to)], 0)),

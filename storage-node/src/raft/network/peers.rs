@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use placement::{ClusterId, NodeId, PartitionId, ReplicaId};
+use proto::v1::peer_client::PeerClient;
 use tokio::sync::Semaphore;
+use tonic::transport::Channel;
 
+use super::connect;
 use super::counters::Counters;
 use super::lane::{Dialer, Lane, LaneKind, Route};
 use super::liveness::Liveness;
@@ -128,6 +131,13 @@ impl Peers {
     /// Those that this node has had something to say to.
     pub fn known(&self) -> Vec<Arc<Peer>> {
         self.peers.lock().values().cloned().collect()
+    }
+
+    /// A connection to a node for calls of their own, beside its lanes; none: it is not there.
+    pub async fn dial(&self, node: NodeId) -> Option<PeerClient<Channel>> {
+        let address = self.shared.addresses.peer_address(node)?;
+        let channel = connect::connect(&address, self.shared.settings.connect_timeout).await.ok()?;
+        Some(connect::client(channel))
     }
 
     /// Which of them are there.

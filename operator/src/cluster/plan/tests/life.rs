@@ -163,3 +163,24 @@ fn a_cluster_goes_as_the_policy_says() {
     let end = plan_deletion(&observed, true).to_string();
     assert_snapshot!(format!("retain\n{kept}delete\n{sets}{claims}a machine is gone\n{forgotten}{end}"));
 }
+
+#[test]
+fn the_cluster_version_goes_up_once_every_node_is_there_and_supports_it() {
+    let mut world = World::settled(3);
+    for name in ["kv-a-0", "kv-a-1"] {
+        world.node_mut(name).supports_version = 3;
+    }
+    assert!(world.plan().is_empty(), "one does not support it");
+    world.node_mut("kv-a-2").supports_version = 2;
+    world.node_mut("kv-a-2").alive = false;
+    assert!(world.plan().is_empty(), "one is away, and may come back as something else");
+    world.node_mut("kv-a-2").alive = true;
+    world.intent.raises_version = false;
+    assert!(world.plan().is_empty(), "the way back is to stay open");
+    world.intent.raises_version = true;
+    let steps: Vec<String> = world.plan().steps.iter().map(ToString::to_string).collect();
+    assert_eq!(steps, ["raise the cluster version from 1 to 2"]);
+    world.run(50);
+    assert_eq!(world.view().cluster_version, 2);
+    assert!(world.plan().is_empty());
+}

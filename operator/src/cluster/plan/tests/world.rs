@@ -31,6 +31,7 @@ pub fn intent(replicas: u32) -> Intent {
             proceed_with_leaders: false,
             allow_single_replica: false,
         },
+        raises_version: true,
         repair: RepairIntent { on: true, delay: 300 },
         rebalance: RebalanceIntent { mode: RebalanceMode::Auto, concurrent: 4, approved: None },
         claims_when_scaled: Retention::Delete,
@@ -96,6 +97,7 @@ impl World {
             partitions: 8,
             buckets: 64,
             default_ttl_ms: 0,
+            history: proto::v1::HistorySettings::default(),
             owner: String::new(),
         });
         for node in world.view_mut().nodes.values_mut() {
@@ -266,7 +268,12 @@ impl World {
                 self.observed.pods.retain(|pod| pod.seat.pool != *pool);
             }
             Step::Init { pod } => {
-                let view = ClusterView { cluster: self.intent.uid, balanced: true, ..ClusterView::default() };
+                let view = ClusterView {
+                    cluster: self.intent.uid,
+                    cluster_version: 1,
+                    balanced: true,
+                    ..ClusterView::default()
+                };
                 self.observed.data = DataPlane::Known(Box::new(view));
                 let node = self.join(pod);
                 self.view_mut().meta_leader = Some(node);
@@ -311,6 +318,12 @@ impl World {
                 }
             }
             Step::CancelMove { id } => self.view_mut().moves.retain(|moving| moving.id != *id),
+            Step::RaiseVersion { from, to } => {
+                let view = self.view_mut();
+                assert_eq!(view.cluster_version, *from);
+                assert!(view.nodes.values().all(|node| node.supports_version >= *to), "all support it");
+                view.cluster_version = *to;
+            }
             Step::ReleaseFinalizer => {}
         }
     }
@@ -338,6 +351,7 @@ impl World {
         let view = NodeView {
             id: node,
             name: name.to_owned(),
+            supports_version: 1,
             state: NodeState::Serving,
             alive: true,
             silent_for: 0,

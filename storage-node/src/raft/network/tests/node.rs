@@ -203,6 +203,15 @@ impl PeerContract for Service {
         elsewhere()
     }
 
+    type WatchPartitionStream = futures::stream::Empty<std::result::Result<WatchPartitionResponse, Status>>;
+
+    async fn watch_partition(
+        &self,
+        _: Request<WatchPartitionRequest>,
+    ) -> std::result::Result<Response<Self::WatchPartitionStream>, Status> {
+        elsewhere()
+    }
+
     async fn meta_call(
         &self,
         _: Request<MetaCallRequest>,
