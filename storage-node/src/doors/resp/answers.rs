@@ -152,7 +152,7 @@ pub fn config(door: &RespDoor, words: &[Bytes]) -> Result<Reply, Reply> {
         ("maxclients", config.doors.max_connections.to_string()),
         ("maxmemory", "0".to_owned()),
         ("maxmemory-policy", "noeviction".to_owned()),
-        ("notify-keyspace-events", String::new()),
+        ("notify-keyspace-events", "g$xKE".to_owned()),
         ("proto-max-bulk-len", config.limits.max_value_bytes.to_string()),
         ("save", String::new()),
         ("timeout", config.doors.connection_idle_timeout.as_secs().to_string()),

@@ -86,8 +86,31 @@ impl Conversation {
             if stop.is_cancelled() {
                 return Err(Over::Left);
             }
+            self.listen(stop).await?;
+        }
+    }
+
+    /// Returns when something has come. Meanwhile it is sent what it has subscribed to.
+    async fn listen(&mut self, stop: &CancellationToken) -> Result<(), Over> {
+        loop {
+            if self.session.listens() {
+                let Self { session, output, stream, input, .. } = self;
+                input.reserve(READ_BYTES);
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Err(Over::Left),
+                    read = stream.read_buf(input) => return if read? == 0 { Err(Over::Left) } else { Ok(()) },
+                    () = session.news(output) => {}
+                }
+                self.stream.write_all(&self.output).await?;
+                self.output.clear();
+                if self.account().is_err() {
+                    return self.held_too_much().await;
+                }
+                continue;
+            }
             tokio::select! {
-                read = self.read() => read?,
+                read = self.read() => return read,
                 () = stop.cancelled() => return Err(Over::Left),
             }
         }

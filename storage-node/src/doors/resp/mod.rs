@@ -29,12 +29,14 @@ mod cluster;
 mod commands;
 mod connection;
 mod cursors;
+mod following;
 mod outlet;
 mod refusal;
 mod reply;
 mod run;
 mod session;
 mod shape;
+mod subscriptions;
 mod transaction;
 mod walk;
 

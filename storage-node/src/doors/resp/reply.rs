@@ -37,6 +37,10 @@ pub enum Reply {
     Map(Vec<(Reply, Reply)>),
     /// Several different ones; in RESP2 an array.
     Set(Vec<Reply>),
+    /// What nobody asked for just now; in RESP2 an array.
+    Push(Vec<Reply>),
+    /// One after the other, each a reply of its own.
+    Each(Vec<Reply>),
 }
 
 impl Reply {
@@ -101,6 +105,11 @@ impl Reply {
                     value.write(version, out);
                 }
             }
+            Self::Push(replies) => {
+                header(out, if resp3 { b'>' } else { b'*' }, replies.len());
+                replies.iter().for_each(|reply| reply.write(version, out));
+            }
+            Self::Each(replies) => replies.iter().for_each(|reply| reply.write(version, out)),
             Self::Set(replies) => {
                 header(out, if resp3 { b'~' } else { b'*' }, replies.len());
                 replies.iter().for_each(|reply| reply.write(version, out));

@@ -7,10 +7,12 @@ use placement::Slot;
 
 use super::clients::Listed;
 use super::commands::{self, Does, Plan, Spec, Verb, is, word};
+use super::following::Following;
 use super::outlet::{Outlet, Stuck};
 use super::parse::Request;
 use super::reply::{Reply, Version};
 use super::run::Run;
+use super::subscriptions::{self, Subscriptions};
 use super::transaction::{self, Queue, Queued, Watched};
 use super::{DEFAULT_TABLE, RespDoor, about, answers, cluster, refusal, walk};
 use crate::partition::operations::keys_of;
@@ -18,6 +20,8 @@ use crate::seams::clock;
 
 /// Keys that a connection watches at once.
 const MOST_WATCHED: usize = 1000;
+/// Of news so much is sent at once. Many patterns make much of one event.
+const NEWS_BYTES: usize = 64 << 10;
 
 /// Which replies a client wants to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub struct Session {
     queue: Option<Queue>,
     watched: Vec<Watched>,
     run: Run,
+    subscriptions: Subscriptions,
+    following: Option<Following>,
     over: bool,
 }
 
@@ -56,6 +62,8 @@ impl Session {
             queue: None,
             watched: Vec::new(),
             run: Run::default(),
+            subscriptions: Subscriptions::default(),
+            following: None,
             over: false,
         }
     }
@@ -86,6 +94,13 @@ impl Session {
             (None, _) => self.refuse(commands::unknown(&words)),
             (Some(spec), _) if !spec.takes(words.len()) => self.refuse_arity(spec),
             (Some(_), Some(refused)) => self.refuse(refused),
+            (Some(spec), None) if self.only_listens() && !may_be_asked_while_listening(spec) => {
+                let name = spec.name;
+                Reply::err(format!(
+                    "Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
+                     allowed in this context"
+                ))
+            }
             (Some(spec), None) if self.queue.is_some() && !is_of_transactions(spec) => {
                 self.enqueue(spec, words)
             }
@@ -217,7 +232,18 @@ impl Session {
     async fn connection(&mut self, verb: Verb, words: &[Bytes]) -> Result<Option<Reply>, Reply> {
         let door = &self.door;
         let reply = match verb {
+            Verb::Ping if self.only_listens() => {
+                answers::ping(words)?;
+                Reply::Array(vec![
+                    Reply::bulk("pong"),
+                    Reply::Bulk(words.get(1).cloned().unwrap_or_default()),
+                ])
+            }
             Verb::Ping => answers::ping(words)?,
+            Verb::Subscribe => self.subscribe(words, false).await?,
+            Verb::PSubscribe => self.subscribe(words, true).await?,
+            Verb::Unsubscribe => self.unsubscribe(words, false)?,
+            Verb::PUnsubscribe => self.unsubscribe(words, true)?,
             Verb::Echo => Reply::Bulk(words.get(1).cloned().unwrap_or_default()),
             Verb::Time => answers::time(),
             Verb::Role => {
@@ -262,6 +288,94 @@ impl Session {
             Verb::Exec => self.exec().await?,
         };
         Ok(Some(reply))
+    }
+
+    /// Whether nothing but messages may be sent: in RESP2 they cannot be told from replies.
+    fn only_listens(&self) -> bool {
+        self.version == Version::Resp2 && self.subscriptions.count() > 0
+    }
+
+    async fn subscribe(&mut self, words: &[Bytes], pattern: bool) -> Result<Reply, Reply> {
+        let asked: Vec<Bytes> = words.iter().skip(1).cloned().collect();
+        if self.subscriptions.count() + asked.len() > subscriptions::MOST {
+            let most = subscriptions::MOST;
+            return Err(Reply::err(format!("a connection has at most {most} subscriptions")));
+        }
+        let table = self.following.as_ref().map_or(&self.table, Following::table);
+        if let Some(other) = asked.iter().find(|channel| !pattern && !subscriptions::is_told(channel, table))
+        {
+            let other = String::from_utf8_lossy(other);
+            return Err(Reply::err(format!(
+                "there is no channel '{other}' here, only __keyspace@0__:KEY and __keyevent@0__:EVENT, with the name of \
+                 another table instead of 0 where that is selected"
+            )));
+        }
+        let word = if pattern { "psubscribe" } else { "subscribe" };
+        let mut replies = Vec::with_capacity(asked.len());
+        for channel in asked {
+            self.subscriptions.add(channel.clone(), pattern);
+            replies.push(confirmed(word, Some(channel), self.subscriptions.count()));
+        }
+        let followed = match &mut self.following {
+            Some(following) => following.follow(&self.subscriptions),
+            None => {
+                let (door, table) = (self.door.clone(), Arc::clone(&self.table));
+                Following::begin(door, table, &self.subscriptions).await.map(|begun| {
+                    self.following = Some(begun);
+                })
+            }
+        };
+        if let Err(failure) = followed {
+            self.forget_subscriptions();
+            return Err(refusal::of(&failure));
+        }
+        Ok(Reply::Each(replies))
+    }
+
+    fn unsubscribe(&mut self, words: &[Bytes], pattern: bool) -> Result<Reply, Reply> {
+        let asked: Vec<Bytes> = match words.len() {
+            0 | 1 => self.subscriptions.all(pattern),
+            _ => words.iter().skip(1).cloned().collect(),
+        };
+        let word = if pattern { "punsubscribe" } else { "unsubscribe" };
+        if asked.is_empty() {
+            return Ok(confirmed(word, None, self.subscriptions.count()));
+        }
+        let mut replies = Vec::with_capacity(asked.len());
+        for channel in asked {
+            self.subscriptions.remove(&channel, pattern);
+            replies.push(confirmed(word, Some(channel), self.subscriptions.count()));
+        }
+        if self.subscriptions.count() == 0 {
+            self.following = None;
+        } else if let Some(following) = &mut self.following {
+            following.follow(&self.subscriptions).map_err(|failure| refusal::of(&failure))?;
+        }
+        Ok(Reply::Each(replies))
+    }
+
+    fn forget_subscriptions(&mut self) {
+        self.subscriptions = Subscriptions::default();
+        self.following = None;
+    }
+
+    /// Whether it is sent what it has subscribed to.
+    pub fn listens(&self) -> bool {
+        self.following.is_some()
+    }
+
+    /// What happens to keys that were subscribed to, as it is sent, some of it at a time. Nothing is lost
+    /// when this is dropped before it is there.
+    pub async fn news(&mut self, out: &mut BytesMut) {
+        let Some(following) = &mut self.following else { return std::future::pending().await };
+        let table = Arc::clone(following.table());
+        let mut next = Some(following.next().await);
+        while let Some(event) = next {
+            for message in self.subscriptions.messages(&table, &event) {
+                message.reply().write(self.version, out);
+            }
+            next = if out.len() < NEWS_BYTES { following.waiting() } else { None };
+        }
     }
 
     fn hello(&mut self, words: &[Bytes]) -> Result<Reply, Reply> {
@@ -332,6 +446,7 @@ impl Session {
     fn reset(&mut self) -> Reply {
         self.queue = None;
         self.forget_watched();
+        self.forget_subscriptions();
         self.version = Version::default();
         self.replies = Replies::On;
         self.table = DEFAULT_TABLE.into();
@@ -489,5 +604,25 @@ fn may_be_queued(verb: Verb) -> bool {
             | Verb::Debug
             | Verb::FlushAll
             | Verb::Auth
+    )
+}
+
+fn confirmed(word: &'static str, channel: Option<Bytes>, count: usize) -> Reply {
+    let channel = channel.map_or(Reply::Null, Reply::Bulk);
+    Reply::Push(vec![Reply::bulk(word), channel, Reply::count(count)])
+}
+
+fn may_be_asked_while_listening(spec: &Spec) -> bool {
+    matches!(
+        spec.does,
+        Does::Connection(
+            Verb::Subscribe
+                | Verb::PSubscribe
+                | Verb::Unsubscribe
+                | Verb::PUnsubscribe
+                | Verb::Ping
+                | Verb::Quit
+                | Verb::Reset
+        )
     )
 }
