@@ -159,6 +159,10 @@ problems!(
     RangeProblems, ALWAYS, &[Kind::BadCursor]
 );
 problems!(
+    /// Of a watch.
+    WatchProblems, ALWAYS, &[Kind::BadToken, Kind::Compacted, Kind::NotPossibleNow]
+);
+problems!(
     /// Of a write of one key.
     WriteProblems, ALWAYS, OF_BODIES,
     &[Kind::NoSuchKey, Kind::ConditionNotMet, Kind::ValueTooLarge, Kind::IdempotencyKeyReused, Kind::OutcomeUnknown]

@@ -1,7 +1,7 @@
 //! REST: the operations for whoever has nothing but HTTP.
 //!
 //! ```text
-//!     layers ─▶ keys, batch, range, stats, tables, cluster ─▶ Operations
+//!     layers ─▶ keys, batch, range, watch, stats, tables, cluster ─▶ Operations
 //!                  │ read by                    │ fail as
 //!                  ▼                            ▼
 //!          address, body, values,            problem
@@ -48,6 +48,7 @@ pub mod range;
 pub mod stats;
 pub mod tables;
 pub mod values;
+pub mod watch;
 
 use idempotency::Seen;
 use problem::Problem;

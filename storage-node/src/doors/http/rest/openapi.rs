@@ -12,7 +12,7 @@ use utoipa::openapi::{ObjectBuilder, OpenApi, Required, ResponsesBuilder, Type};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::documents::ProblemShown;
-use super::{Api, batch, cluster, keys, range, stats, tables};
+use super::{Api, batch, cluster, keys, range, stats, tables, watch};
 
 const PAGE: &str = include_str!("openapi/page.html");
 const SCRIPT: &str = include_str!("openapi/page.js");
@@ -45,6 +45,7 @@ pub fn routes() -> OpenApiRouter<Api> {
             .merge(keys::routes())
             .merge(batch::routes())
             .merge(range::routes())
+            .merge(watch::routes())
             .merge(stats::routes())
     };
     OpenApiRouter::with_openapi(Document::openapi())
@@ -85,7 +86,8 @@ pub fn pages(document: OpenApi) -> Router {
 /// a key.
 fn complete(mut document: OpenApi) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
-        let in_table = path.starts_with("/api/v1/tables/{table}/kv");
+        let in_table =
+            path.starts_with("/api/v1/tables/{table}/kv") || path == "/api/v1/tables/{table}/watch";
         let of_key = path.ends_with("/kv") || path.ends_with("/kv/{key}");
         if of_key {
             item.head = item.get.as_ref().map(without_body);

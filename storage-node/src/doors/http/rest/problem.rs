@@ -127,6 +127,10 @@ impl From<Failure> for Problem {
                 plain(Kind::NoSuchTable).with("table", unknown.table.clone())
             }
             Some(Detail::BadCursor(bad)) => plain(Kind::BadCursor).with("why", bad.why.clone()),
+            Some(Detail::BadToken(bad)) => plain(Kind::BadToken).with("why", bad.why.clone()),
+            Some(Detail::Compacted(gone)) => {
+                plain(Kind::Compacted).with("partition", gone.partition).with("oldest", gone.oldest)
+            }
             Some(Detail::AlreadyExists(exists)) => {
                 plain(Kind::AlreadyExists).with("what", exists.what.clone())
             }

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::history::{HistoryGiven, HistoryShown};
 use super::address::{self, Query};
 use super::body::{self, Media};
 use super::documents::{ChangeProblems, LookProblems};
@@ -20,6 +21,8 @@ use super::problem::Problem;
 use super::stats::{self, StatsShown};
 use super::values::{self, seconds};
 use super::{Answer, Api, json};
+
+mod history;
 
 /// The largest body that says something of a table.
 pub const SMALL_BODY: usize = 64 << 10;
@@ -41,6 +44,8 @@ pub struct TableShown {
     /// Seconds that items live unless they are written with another time; null: until they are
     /// deleted.
     pub ttl: Option<f64>,
+    /// How long its changes are kept for those who watch it.
+    pub history: HistoryShown,
     /// Who declared it; null: nobody in particular.
     pub owner: Option<String>,
 }
@@ -65,6 +70,8 @@ pub struct TableGiven {
     /// Seconds that items live unless they are written with another time.
     #[schema(minimum = 0.001, maximum = 3_153_600_000.0_f64)]
     ttl: Option<f64>,
+    /// How long its changes are kept for those who watch it.
+    history: Option<HistoryGiven>,
 }
 
 /// What of a table is to be altered.
@@ -79,6 +86,8 @@ pub struct ChangeGiven {
     /// How many copies each partition is to have.
     #[schema(minimum = 1, maximum = 7)]
     replicas: Option<u32>,
+    /// How long its changes are kept from now on for those who watch it.
+    history: Option<HistoryGiven>,
 }
 
 /// All tables.
@@ -106,6 +115,7 @@ impl From<TableEntry> for TableShown {
             partitions: entry.partitions,
             replicas: entry.replicas,
             ttl: (entry.default_ttl_ms > 0).then(|| seconds(entry.default_ttl_ms)),
+            history: HistoryShown::of(entry.settings.and_then(|settings| settings.history)),
             owner: (!entry.owner.is_empty()).then_some(entry.owner),
         }
     }
@@ -160,6 +170,7 @@ async fn create(api: Api, request: Request) -> Answer {
         default_ttl_ms: given.ttl.map(values::ttl_ms).transpose()?.unwrap_or(0),
         owner: String::new(),
         wait: true,
+        history: given.history.map(HistoryGiven::settings).transpose()?,
     };
     let created: CreateTableResponse = api.admin("CreateTable", &asked).await?;
     let table = created.table.unwrap_or_default();
@@ -201,7 +212,8 @@ async fn alter(api: Api, request: Request) -> Answer {
     let given: ChangeGiven = values::read_json(&body)?;
     let ttl_ms = |ttl: f64| if ttl == 0.0 { Ok(0) } else { values::ttl_ms(ttl) };
     let default_ttl_ms = given.ttl.map(ttl_ms).transpose()?;
-    let asked = AlterTableRequest { name, default_ttl_ms, replicas: given.replicas };
+    let history = given.history.map(HistoryGiven::settings).transpose()?;
+    let asked = AlterTableRequest { name, default_ttl_ms, replicas: given.replicas, history };
     let altered: AlterTableResponse = api.admin("AlterTable", &asked).await?;
     json(StatusCode::OK, &TableShown::from(altered.table.unwrap_or_default()))
 }

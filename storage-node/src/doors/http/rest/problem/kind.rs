@@ -13,6 +13,8 @@ pub enum Kind {
     JsonTooDeep,
     /// The cursor is none of this scan.
     BadCursor,
+    /// A token of another watch.
+    BadToken,
     /// What is to be atomic reaches over slots.
     CrossSlot,
     /// A page of another origin asks for a change.
@@ -35,6 +37,8 @@ pub enum Kind {
     ConditionNotMet,
     /// Another operation of its atomic batch could not be done.
     NotApplied,
+    /// The changes that were to follow are no longer kept.
+    Compacted,
     /// The key is too long.
     KeyTooLong,
     /// The value is too large.
@@ -75,11 +79,12 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::InvalidRequest,
         Self::InvalidJson,
         Self::JsonTooDeep,
         Self::BadCursor,
+        Self::BadToken,
         Self::CrossSlot,
         Self::OriginNotAllowed,
         Self::NoSuchTable,
@@ -91,6 +96,7 @@ impl Kind {
         Self::NotPossibleNow,
         Self::ConditionNotMet,
         Self::NotApplied,
+        Self::Compacted,
         Self::KeyTooLong,
         Self::ValueTooLarge,
         Self::TooManyOperations,
@@ -137,6 +143,7 @@ impl Kind {
             Self::InvalidJson => ("invalid-json", 400, "The body is not the JSON that belongs here"),
             Self::JsonTooDeep => ("json-too-deep", 400, "The JSON has too many levels"),
             Self::BadCursor => ("bad-cursor", 400, "The cursor is none of this scan"),
+            Self::BadToken => ("bad-token", 400, "The token is of no watch of this table"),
             Self::CrossSlot => ("cross-slot", 400, "The keys of an atomic batch are of several slots"),
             Self::OriginNotAllowed => {
                 ("origin-not-allowed", 403, "Pages of this origin may not ask for changes")
@@ -154,6 +161,7 @@ impl Kind {
             Self::NotApplied => {
                 ("not-applied", 424, "Another operation of the atomic batch could not be done")
             }
+            Self::Compacted => ("compacted", 410, "The changes that follow the token are no longer kept"),
             Self::KeyTooLong => ("key-too-long", 413, "The key is too long"),
             Self::ValueTooLarge => ("value-too-large", 413, "The value is too large"),
             Self::TooManyOperations => ("too-many-operations", 413, "The batch has too many operations"),
