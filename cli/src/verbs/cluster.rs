@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use self::nodes::{node_columns, node_json, status_json, status_text};
 use self::partitions::{partition_columns, partition_json};
+use self::version::Version;
 use crate::arguments::Global;
 use crate::exit::{Exit, Usage};
 use crate::json::id;
@@ -14,6 +15,7 @@ use crate::output::{Output, note};
 
 pub mod nodes;
 pub mod partitions;
+pub mod version;
 
 #[derive(Debug, Subcommand)]
 pub enum ClusterVerb {
@@ -33,6 +35,8 @@ pub enum ClusterVerb {
     Leader,
     /// List partitions, of all tables or of one.
     Partitions(Partitions),
+    /// Show or raise the version of what nodes write and say to each other.
+    Version(Version),
 }
 
 /// Which cluster to join.
@@ -101,6 +105,7 @@ impl ClusterVerb {
                     || json!({"name": entry.name, "node": id(&entry.node), "grpc": address}),
                 )?;
             }
+            Self::Version(version) => return version.run(global, out).await,
             Self::Partitions(partitions) => {
                 let admin = global.connect().await?.admin();
                 let found = admin.list_partitions(ListPartitionsRequest { table: partitions.of }).await?;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use client::{Admin, Client, Error, Options};
 use proto::v1::{
-    CreateTableRequest, InitRequest, JoinRequest, ListTablesRequest, NodeState, StatusRequest, StatusResponse,
+    CreateTableRequest, InitRequest, JoinRequest, ListTablesRequest, NodeState, SetClusterVersionRequest,
+    StatusRequest, StatusResponse,
 };
 
 use super::layout::Layout;
+use crate::verbs::cluster::version::supported_by_all;
 
 /// How often it is looked whether the nodes have come further.
 const LOOK: Duration = Duration::from_millis(50);
@@ -46,6 +48,7 @@ pub async fn form(layout: &Layout, partitions: u32) -> anyhow::Result<()> {
     }
 
     await_state(&client, &member, |status| all_alive(status, endpoints.len())).await?;
+    raise_version(&client.admin()).await?;
     ensure_table(&client.admin(), endpoints.len(), partitions).await?;
     await_state(&client, &member, |status| status.partitions_without_leader == 0).await
 }
@@ -96,6 +99,16 @@ fn all_alive(status: &StatusResponse, nodes: usize) -> bool {
         node.alive && !removed
     });
     !status.meta_leader.is_empty() && alive.count() >= nodes
+}
+
+/// All nodes run one program, which may be newer than what the folder was written by.
+async fn raise_version(admin: &Admin) -> anyhow::Result<()> {
+    let status = admin.status(StatusRequest {}).await?;
+    let version = supported_by_all(&status.nodes);
+    if version > status.cluster_version {
+        admin.set_cluster_version(SetClusterVersionRequest { version }).await?;
+    }
+    Ok(())
 }
 
 async fn ensure_table(admin: &Admin, nodes: usize, partitions: u32) -> anyhow::Result<()> {
