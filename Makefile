@@ -94,10 +94,11 @@ fix: prerequisites ## Format, and carry out what clippy proposes
 	@cargo fmt --all
 
 .PHONY: bench
-bench: binaries ## Measure three of our nodes beside three of etcd (takes Go), then the doors beside Redis
+bench: binaries ## Measure three of our nodes beside three of etcd (takes Go), the doors beside Redis, what tables can do
 	@bench/etcd.sh >/dev/null
 	@'$(BINARIES)/trilith-bench' compare $(ARGS)
 	@$(MAKE) bench-doors
+	@$(MAKE) bench-tables
 
 # Of `make bench-doors` and `make bench`, such as: make bench-doors DOORS_ARGS=--quick
 DOORS_ARGS ?=
@@ -105,6 +106,13 @@ DOORS_ARGS ?=
 .PHONY: bench-doors
 bench-doors: binaries test-prerequisites ## Measure the Redis door and REST beside one Redis
 	@'$(BINARIES)/trilith-bench' doors $(DOORS_ARGS)
+
+# Of `make bench-tables` and `make bench`, such as: make bench-tables TABLES_ARGS="--rounds 1 --seconds 1"
+TABLES_ARGS ?=
+
+.PHONY: bench-tables
+bench-tables: binaries ## Measure what watches cost beside the same without them
+	@'$(BINARIES)/trilith-bench' tables $(TABLES_ARGS)
 
 # Without Docker, the programs in the images are those that are built here.
 .PHONY: images

@@ -148,8 +148,14 @@ impl TrilithCluster {
             wait: true,
             ..CreateTableRequest::default()
         };
+        self.create(request).await
+    }
+
+    /// The same with whatever else is said of the table.
+    pub async fn create(&self, request: CreateTableRequest) -> Result<(), ClusterError> {
+        let name = request.name.clone();
         self.admin().await?.create_table(request).await?;
-        self.wait_for_leaders(name).await.map(|_| ())
+        self.wait_for_leaders(&name).await.map(|_| ())
     }
 
     /// Waits until every partition of a table has a leader, and describes the table.

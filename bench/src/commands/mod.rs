@@ -7,6 +7,7 @@ mod idle;
 mod load;
 mod restart;
 mod speed;
+mod tables;
 
 use std::{
     fs,
@@ -37,6 +38,8 @@ pub enum Command {
     Idle(idle::IdleArguments),
     /// Measure how long a node with many keys takes from its start to serving.
     Restart(restart::RestartArguments),
+    /// Measure what watches cost those who write, and how late they are told.
+    Tables(tables::TablesArguments),
     /// Kill a leader and measure the longest time without a write, in both systems.
     Failover(failover::FailoverArguments),
 }
@@ -50,6 +53,7 @@ impl Command {
             Self::Doors(arguments) => doors::run(arguments).await,
             Self::Idle(arguments) => idle::run(arguments).await,
             Self::Restart(arguments) => restart::run(arguments).await,
+            Self::Tables(arguments) => tables::run(arguments).await,
             Self::Failover(arguments) => failover::run(arguments).await,
         }
     }
