@@ -4,9 +4,9 @@ use bytes::Bytes;
 use placement::{Bucket, PartitionId};
 use prost::Message;
 use proto::v1::{
-    BatchRequest, BatchResponse, Command, CommandBatch, ExpireAnswer, Lifetime, Result as OperationResult,
-    Retry, TableSettings, command, lifetime::Lasts, modify_request::Change, operation::Operation as Kind,
-    result::Result as Outcome,
+    BatchRequest, BatchResponse, Command, CommandBatch, Expire, ExpireAnswer, ExpireExtent, ExpiryPlace,
+    Lifetime, Result as OperationResult, Retry, TableSettings, command, lifetime::Lasts,
+    modify_request::Change, operation::Operation as Kind, result::Result as Outcome,
 };
 
 use super::answer::Answer;
@@ -129,7 +129,7 @@ impl PartitionState {
         self.room_of_entry = READ_BY_ENTRY;
         let mut expired = None;
         let expire = batch.commands.iter().find_map(|command| match &command.command {
-            Some(command::Command::Expire(expire)) => Some(expire.limit),
+            Some(command::Command::Expire(expire)) => Some(expire.clone()),
             _ => None,
         });
         if expire.is_some() {
@@ -138,8 +138,11 @@ impl PartitionState {
         // The clock first: whether a key of this entry is due is judged by the entry's time.
         self.progress.clock_ms = self.progress.clock_ms.max(batch.clock_ms);
         self.sessions.forget(self.progress.clock_ms);
-        if let Some(limit) = expire {
-            expired = Some(self.expire(limit, state)?);
+        if let Some(Expire { limit, extent }) = expire {
+            expired = Some(match extent {
+                Some(extent) => self.expire_extent(&extent, state)?,
+                None => self.expire(limit, state)?,
+            });
         }
         let mut answers = Vec::with_capacity(batch.commands.len());
         for command in batch.commands {
@@ -273,6 +276,34 @@ impl PartitionState {
     }
 
     /// Removes what is due, oldest first within each bucket.
+    /// Removes what the leader saw to be due.
+    fn expire_extent(&mut self, extent: &ExpireExtent, state: &dyn StateView) -> StateResult<ExpireAnswer> {
+        let due_ms = extent.due_ms.min(self.progress.clock_ms);
+        let table = self.descriptor.table;
+        let last = extent.up_to.as_ref().map(|place| {
+            let bucket = Bucket(u16::try_from(place.bucket).unwrap_or(u16::MAX));
+            keys::expiry(table, bucket, place.deadline_ms, &place.key)
+        });
+        let mut removed = 0;
+        for bucket in self.descriptor.buckets.iter() {
+            let due = keys::due_between(table, bucket, self.nothing_due_before_ms, due_ms);
+            let mut walk = state.iterate(&due, false)?;
+            while let Some((entry, _)) = walk.current() {
+                if last.as_ref().is_some_and(|last| entry > &last[..]) {
+                    break;
+                }
+                removed += self.expire_entry(bucket, entry, state)?;
+                walk.advance()?;
+            }
+        }
+        if last.is_none() {
+            self.nothing_due_before_ms = self.nothing_due_before_ms.max(due_ms);
+        }
+        Ok(ExpireAnswer { removed, more: last.is_some() })
+    }
+
+    /// Removes at most so many entries of the expiry index and what is due by them. How many of them are
+    /// out of date differs between replicas, so entries of today have an extent.
     fn expire(&mut self, limit: u32, state: &dyn StateView) -> StateResult<ExpireAnswer> {
         let mut removed = 0;
         let mut looked_at = 0;
@@ -287,10 +318,7 @@ impl PartitionState {
                     break;
                 }
                 looked_at += 1;
-                if let Some((deadline_ms, key)) = keys::parse_expiry(entry) {
-                    removed += u32::from(self.expire_key(bucket, deadline_ms, key, state)?);
-                }
-                self.direct.delete(Bytes::copy_from_slice(entry));
+                removed += self.expire_entry(bucket, entry, state)?;
                 walk.advance()?;
             }
         }
@@ -298,6 +326,16 @@ impl PartitionState {
             self.nothing_due_before_ms = self.progress.clock_ms;
         }
         Ok(ExpireAnswer { removed, more })
+    }
+
+    /// Removes an entry of the expiry index, and its item; how many items that were.
+    fn expire_entry(&mut self, bucket: Bucket, entry: &[u8], state: &dyn StateView) -> StateResult<u32> {
+        let removed = match keys::parse_expiry(entry) {
+            Some((deadline_ms, key)) => self.expire_key(bucket, deadline_ms, key, state)?,
+            None => false,
+        };
+        self.direct.delete(Bytes::copy_from_slice(entry));
+        Ok(u32::from(removed))
     }
 
     /// Removes an item, if it is still the one that the expiry entry was written for.
@@ -337,6 +375,32 @@ impl PartitionState {
         changes.put(keys::group_record(self.group, GroupRecord::Progress), self.progress.encode());
         changes
     }
+}
+
+/// What is due between two times as it is written, so much of the expiry index at most. Nothing is due
+/// before the first.
+pub fn due_extent(
+    state: &dyn StateView,
+    descriptor: &Descriptor,
+    (from_ms, due_ms): (u64, u64),
+    most: usize,
+) -> StateResult<ExpireExtent> {
+    let mut left = most;
+    for bucket in descriptor.buckets.iter() {
+        let mut walk = state.iterate(&keys::due_between(descriptor.table, bucket, from_ms, due_ms), false)?;
+        while let Some((entry, _)) = walk.current() {
+            left = left.saturating_sub(1);
+            if left == 0
+                && let Some((deadline_ms, key)) = keys::parse_expiry(entry)
+            {
+                let key = Bytes::copy_from_slice(key);
+                let up_to = Some(ExpiryPlace { bucket: bucket.0.into(), deadline_ms, key });
+                return Ok(ExpireExtent { due_ms, up_to });
+            }
+            walk.advance()?;
+        }
+    }
+    Ok(ExpireExtent { due_ms, up_to: None })
 }
 
 /// The earliest deadline in a partition's expiry index, as it is written. None may be before

@@ -220,7 +220,7 @@ fn a_key_ends_at_its_deadline_by_the_entries_clock() {
         it.entry(1, vec![command::Command::Tick(Tick {})]);
         assert!(it.value(b"a").is_none());
         // An ended key is absent to conditions, and its removal is a change.
-        let answers = it.entry(1500, vec![command::Command::Expire(Expire { limit: 10 })]);
+        let answers = it.entry(1500, vec![command::Command::Expire(Expire { limit: 10, extent: None })]);
         assert_eq!(answers, [Answer::Expired(ExpireAnswer { removed: 1, more: false })]);
         assert_eq!(earliest_deadline(&*it.engine, &it.partition.descriptor, 0).unwrap(), u64::MAX);
     }
@@ -231,7 +231,7 @@ fn a_key_that_was_put_again_outlives_its_old_deadline() {
     let mut it = on_rocks();
     it.run(1000, Kind::Put(PutRequest { ttl_ms: 500, ..put("a", "1") }));
     it.run(1100, Kind::Put(put("a", "2")));
-    let answers = it.entry(2000, vec![command::Command::Expire(Expire { limit: 10 })]);
+    let answers = it.entry(2000, vec![command::Command::Expire(Expire { limit: 10, extent: None })]);
     assert_eq!(answers, [Answer::Expired(ExpireAnswer { removed: 0, more: false })]);
     assert_eq!(it.value(b"a").unwrap(), "2");
 }
@@ -302,7 +302,7 @@ fn an_unknown_command_stops_the_replica() {
 fn expiry_does_not_depend_on_how_entries_are_gathered() {
     let entries = || {
         let with_ttl = |key, ttl_ms| operation(Kind::Put(PutRequest { ttl_ms, ..put(key, "1") }));
-        let expire = || command::Command::Expire(Expire { limit: 1 });
+        let expire = || command::Command::Expire(Expire { limit: 1, extent: None });
         vec![
             (10, vec![with_ttl("a", 5), with_ttl("b", 500), with_ttl("d", 100_000)]),
             (20, vec![operation(Kind::Put(put("c", "1"))), expire()]),
@@ -336,6 +336,63 @@ fn expiry_does_not_depend_on_how_entries_are_gathered() {
     assert!(one_by_one.len() > 3);
     assert_eq!(run(2), one_by_one);
     assert_eq!(run(5), one_by_one);
+}
+
+/// A replica that applies entries together writes no expiry entry for an item that another of them
+/// replaced, and others do. All remove the same nevertheless.
+#[test]
+fn expiry_does_not_depend_on_entries_of_the_index_that_are_out_of_date() {
+    let with_ttl = |key, ttl_ms| vec![operation(Kind::Put(PutRequest { ttl_ms, ..put(key, "1") }))];
+    let mut entries: Vec<(u64, Vec<command::Command>)> = vec![];
+    for (at, key) in ["a", "b", "c", "a", "b", "d", "a", "e"].into_iter().enumerate() {
+        entries.push((10 + at as u64, with_ttl(key, 20 - at as u64)));
+    }
+    // What one replica that leads sees to be due, two places of its index at a time, with writes between.
+    let mut leader = on_rocks();
+    for (clock_ms, commands) in &entries {
+        leader.entry(*clock_ms, commands.clone());
+    }
+    for clock_ms in 40.. {
+        let descriptor = leader.partition.descriptor;
+        let extent = due_extent(&*leader.engine, &descriptor, (0, clock_ms), 2).unwrap();
+        let more = extent.up_to.is_some();
+        let expire = command::Command::Expire(Expire { limit: 2, extent: Some(extent) });
+        let mut commands = vec![expire];
+        commands.extend(with_ttl("f", 1_000_000));
+        leader.entry(clock_ms, commands.clone());
+        entries.push((clock_ms, commands));
+        if !more {
+            break;
+        }
+    }
+    assert!(entries.len() > 10, "{} entries", entries.len());
+    let items = |it: &Fixture| {
+        let mut items = Vec::new();
+        for bucket in it.partition.descriptor.buckets.iter() {
+            let mut walk = it.engine.iterate(&keys::items_of(TableId(1), bucket), false).unwrap();
+            while let Some((key, value)) = walk.current() {
+                items.push((key.to_vec(), value.to_vec()));
+                walk.advance().unwrap();
+            }
+        }
+        (items, it.partition.progress.counter)
+    };
+    let wanted = items(&leader);
+    assert_eq!(wanted.0.len(), 1, "only f is left");
+    for together in [2, 5, 8, 100] {
+        let mut it = on_rocks();
+        for (at, (clock_ms, commands)) in entries.iter().enumerate() {
+            let commands =
+                commands.iter().cloned().map(|command| Command { command: Some(command) }).collect();
+            let data = CommandBatch { clock_ms: *clock_ms, commands }.encode_to_vec().into();
+            it.partition.apply_commands(LogId::new_term_index(1, at as u64 + 1), data, &*it.engine).unwrap();
+            if (at + 1) % together == 0 {
+                it.engine.write(it.partition.take_changes()).unwrap();
+            }
+        }
+        it.engine.write(it.partition.take_changes()).unwrap();
+        assert_eq!(items(&it), wanted, "{together} together");
+    }
 }
 
 mod history {
@@ -407,7 +464,7 @@ mod history {
                 ],
             );
             it.run(3, Kind::Put(PutRequest { ttl_ms: 10, ..put("short", "4") }));
-            it.entry(13, vec![command::Command::Expire(Expire { limit: 10 })]);
+            it.entry(13, vec![command::Command::Expire(Expire { limit: 10, extent: None })]);
             let from = |from: &'static str, to: &'static str| CopyRequest {
                 from: from.into(),
                 to: to.into(),

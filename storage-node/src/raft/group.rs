@@ -11,7 +11,8 @@ use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use placement::{NodeId, PartitionId, ReplicaId};
 use proto::v1::{
-    Command, Configure, Expire, FollowerReport, GroupReport, TableSettings, Tick, TrimHistory, command,
+    Command, Configure, Expire, ExpireExtent, FollowerReport, GroupReport, TableSettings, Tick, TrimHistory,
+    command,
 };
 use tokio::task::JoinHandle;
 
@@ -405,8 +406,10 @@ impl Group {
         }
         // What is due by then is gone once the entry is applied, unless it says that more is left.
         let before_ms = self.applied.progress().clock_ms;
+        let due = (self.applied.next_due_ms(), self.leader_clock_ms());
         self.applied.forget_next_due();
-        let expired = self.propose(command::Command::Expire(Expire { limit: EXPIRE_AT_ONCE }), None).await;
+        let expire = Expire { limit: EXPIRE_AT_ONCE, extent: self.due_extent(due)? };
+        let expired = self.propose(command::Command::Expire(expire), None).await;
         if let Some(descriptor) = self.applied.descriptor() {
             let gone = matches!(&expired, Ok(Answer::Expired(answer)) if !answer.more);
             let from_ms = if gone { before_ms } else { 0 };
@@ -417,6 +420,16 @@ impl Group {
             Answer::Expired(answer) => Ok(answer.more),
             _ => Ok(false),
         }
+    }
+
+    /// What is due; none: there may be replicas that do not know of extents, which is so until the group
+    /// was told what its table is like.
+    fn due_extent(&self, due: (u64, u64)) -> Result<Option<ExpireExtent>, GroupError> {
+        let Some(descriptor) = self.applied.descriptor().filter(|_| self.applied.settings().is_some()) else {
+            return Ok(None);
+        };
+        let most = EXPIRE_AT_ONCE as usize;
+        Ok(Some(crate::partition::state::due_extent(&*self.engine, &descriptor, due, most)?))
     }
 
     /// Tells the group what its table is like, where it goes by older settings or none.

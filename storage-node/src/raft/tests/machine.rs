@@ -88,7 +88,7 @@ async fn what_is_written_never_comes_past_a_membership_that_is_not() {
         commands(1, vec![put("a", "1")]),
         membership(2, 3),
         // Expiry writes what is pending before it walks the index.
-        commands(3, vec![command::Command::Expire(Expire { limit: 10 })]),
+        commands(3, vec![command::Command::Expire(Expire { limit: 10, extent: None })]),
         commands(4, vec![put("b", "1")]),
     ];
     machine.apply(stream::iter(entries.map(|entry| Ok((entry, None))))).await.unwrap();
