@@ -246,10 +246,14 @@ impl Leg {
             None => self.recorded()?,
         };
         let events = page.seen.iter().filter_map(|seen| self.event_of(seen)).collect();
-        // A replica that is behind where the watch began somewhere else has nothing new.
-        let up_to = self.runs.iter().map(|run| run.after).fold(page.up_to, u64::max);
-        self.stand_at(up_to);
-        let more = up_to < self.group.applied().feed().sorted();
+        // Where the watch was further already, as on a replica that is behind, it stays so.
+        for run in &mut self.runs {
+            run.after = run.after.max(page.up_to);
+        }
+        if self.runs.iter().all(|run| run.after == page.up_to) {
+            self.stand_at(page.up_to);
+        }
+        let more = page.up_to < self.group.applied().feed().sorted();
         let next = if more { Next::AtOnce } else { Next::Signalled };
         Ok(Given { events, next, from_history, ..Given::default() })
     }
