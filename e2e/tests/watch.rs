@@ -63,8 +63,9 @@ async fn no_change_is_missed_or_told_twice() -> anyhow::Result<()> {
         ("all, by tokens", Keys::All, Kind::ByTokens),
         ("all, slowly", Keys::All, Kind::Slow),
     ] {
-        followers
-            .push(Follower::begin(name, &table, keys, kind, scenario.random(followers.len() as u64)).await?);
+        followers.push(
+            Follower::begin(name, &table, keys, kind, &stop, scenario.random(followers.len() as u64)).await?,
+        );
     }
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
@@ -81,7 +82,7 @@ async fn no_change_is_missed_or_told_twice() -> anyhow::Result<()> {
         .await?;
         // Somebody who comes late has all items first.
         let random = scenario.random(200 + round as u64);
-        followers.push(Follower::begin("late", &table, Keys::All, Kind::WithItems, random).await?);
+        followers.push(Follower::begin("late", &table, Keys::All, Kind::WithItems, &stop, random).await?);
         let node = round % cluster.size();
         cluster.kill9(node)?;
         let killed = told.lock().puts.len();
@@ -131,7 +132,7 @@ enum Kind {
     Steady,
     /// It gives up again and again, and goes on by its last token.
     ByTokens,
-    /// It takes its time, so that it falls behind what is in memory.
+    /// It takes its time while there are writers, so that it falls behind what is in memory.
     Slow,
     WithItems,
 }
@@ -162,8 +163,10 @@ impl Follower {
         table: &Table,
         keys: Keys,
         kind: Kind,
+        stop: &Arc<AtomicBool>,
         mut random: StdRng,
     ) -> anyhow::Result<Self> {
+        let stop = Arc::clone(stop);
         let belief = Arc::new(Mutex::new(Belief::default()));
         let events = Arc::new(AtomicU64::new(0));
         let interest = Interest { before: true, ..Interest::new(7, keys.clone()) };
@@ -187,7 +190,7 @@ impl Follower {
                 };
                 counted.fetch_add(changes.events.len() as u64, Ordering::AcqRel);
                 believed.lock().take(&changes)?;
-                if kind == Kind::Slow && !changes.events.is_empty() {
+                if kind == Kind::Slow && !changes.events.is_empty() && !stop.load(Ordering::Acquire) {
                     tokio::time::sleep(Duration::from_millis(25)).await;
                 }
                 until_next -= 1;
