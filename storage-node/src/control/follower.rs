@@ -12,6 +12,7 @@ use super::meta_link::MetaLink;
 use crate::meta::{FollowedMap, MetaState, follow::follow_apply};
 use crate::raft::Groups;
 use crate::raft::network::connect;
+use crate::router::NewestMap;
 use crate::seams::{fatal, runtime};
 
 /// A meta leader that says nothing for so long is asked again; it says something each second.
@@ -29,6 +30,16 @@ pub struct Follower {
     pub groups: Arc<Groups>,
     /// Where the map is kept.
     pub map: watch::Sender<Arc<FollowedMap>>,
+    /// Who asks for the newest map.
+    pub newest: Arc<NewestMap>,
+}
+
+/// How following the meta leader ended.
+enum Ended {
+    /// It leads no more, is away, or was never found.
+    Lost,
+    /// Somebody asks for the newest map.
+    Asked,
 }
 
 impl Follower {
@@ -44,38 +55,57 @@ impl Follower {
             let follow = async {
                 if self.link.leads() { self.follow_here().await } else { self.follow_there(turn).await }
             };
-            tokio::select! {
-                () = follow => turn += 1,
+            let ended = tokio::select! {
+                ended = follow => ended,
                 () = stop.cancelled() => break,
-            }
-            tokio::time::sleep(Duration::from_millis(runtime::random_between(20, 100))).await;
+            };
+            // However many ask, the meta leader is asked so often at most.
+            let (least_ms, most_ms) = match ended {
+                Ended::Lost => {
+                    turn += 1;
+                    (20, 100)
+                }
+                Ended::Asked => (1, 5),
+            };
+            tokio::time::sleep(Duration::from_millis(runtime::random_between(least_ms, most_ms))).await;
         }
     }
 
     /// This node leads the meta group: its applied state is the newest there is.
-    async fn follow_here(&self) {
-        let Some(meta) = self.groups.get(PartitionId::META) else { return };
+    async fn follow_here(&self) -> Ended {
+        let Some(meta) = self.groups.get(PartitionId::META) else { return Ended::Lost };
+        let mut questions = self.newest.questions();
+        let asked = *questions.borrow_and_update();
         if meta.read_barrier().await.is_err() {
-            return;
+            return Ended::Lost;
         }
         let mut changes = meta.applied().meta();
         while self.link.leads() {
             let state = changes.borrow_and_update().clone();
             if let Some(state) = state {
                 self.take(&answer(&state, self.revision(), String::new()));
+                self.newest.hear(asked);
             }
-            let _ = tokio::time::timeout(Duration::from_secs(1), changes.changed()).await;
+            tokio::select! {
+                _ = tokio::time::timeout(Duration::from_secs(1), changes.changed()) => {}
+                _ = questions.changed() => return Ended::Asked,
+            }
         }
+        Ended::Lost
     }
 
-    async fn follow_there(&self, turn: usize) {
+    async fn follow_there(&self, turn: usize) -> Ended {
+        let mut questions = self.newest.questions();
+        let asked = *questions.borrow_and_update();
         let candidates = self.link.candidates();
         let leader = Some(self.link.leader_address()).filter(|address| !address.is_empty());
         let other = candidates.get(turn % candidates.len().max(1)).cloned();
-        let Some(address) = leader.filter(|_| turn.is_multiple_of(2)).or(other) else { return };
+        let Some(address) = leader.filter(|_| turn.is_multiple_of(2)).or(other) else {
+            return Ended::Lost;
+        };
         let Ok(channel) = self.link.channel(&address).await else {
             self.link.forget_leader(&address);
-            return;
+            return Ended::Lost;
         };
         let request = FollowRequest {
             cluster: self.cluster.to_bytes().to_vec().into(),
@@ -84,22 +114,33 @@ impl Follower {
         };
         let Ok(answers) = connect::client(channel).follow(request).await else {
             self.link.forget_leader(&address);
-            return;
+            return Ended::Lost;
         };
         let mut answers = answers.into_inner();
-        while let Ok(Ok(Some(response))) = tokio::time::timeout(SILENCE, answers.message()).await {
+        let mut heard = false;
+        loop {
+            let answer = tokio::select! {
+                biased;
+                answer = tokio::time::timeout(SILENCE, answers.message()) => answer,
+                // The first answer is what was asked for before.
+                _ = questions.changed(), if heard => return Ended::Asked,
+            };
+            let Ok(Ok(Some(response))) = answer else { break };
             if response.not_leader {
                 self.link.forget_leader(&address);
                 self.link.note_leader(&response.meta_leader_address);
-                return;
+                return Ended::Lost;
             }
             self.link.note_leader(&address);
             self.take(&response);
+            self.newest.hear(asked);
+            heard = true;
             if self.link.leads() {
-                return;
+                return Ended::Lost;
             }
         }
         self.link.forget_leader(&address);
+        Ended::Lost
     }
 
     fn revision(&self) -> Revision {

@@ -38,7 +38,7 @@ use crate::raft::network::throttle::SnapshotThrottle;
 use crate::raft::sleep::keeper;
 use crate::raft::{Group, Timing};
 use crate::router::operations::Parts;
-use crate::router::{Limits, Router};
+use crate::router::{Limits, NewestMap, Router};
 use crate::seams::{clock, fatal, threads};
 use crate::storage::log::error::LogError;
 use crate::storage::log::{Log, LogOptions};
@@ -170,6 +170,7 @@ impl Member {
         })
         .await?;
         let limits = node.config.limits;
+        let newest = Arc::new(NewestMap::default());
         let router = Router::new(Parts {
             cluster,
             node: id,
@@ -184,6 +185,7 @@ impl Member {
                 page_items: limits.scan_page_items as u64,
                 page_bytes: limits.scan_page_bytes as u64,
             },
+            newest: Arc::clone(&newest),
             waiting_write_bytes: limits.max_waiting_write_bytes,
             disk: Arc::clone(&node.disk),
             metrics: Arc::clone(&node.metrics),
@@ -223,7 +225,7 @@ impl Member {
             tasks: Mutex::default(),
         });
         member.show_figures(node);
-        member.begin(node, map_sender);
+        member.begin(node, map_sender, newest);
         Ok(member)
     }
 
@@ -254,7 +256,12 @@ impl Member {
         self.tasks.lock().push(tokio::spawn(watched));
     }
 
-    fn begin(self: &Arc<Self>, node: &Arc<Node>, map: watch::Sender<Arc<FollowedMap>>) {
+    fn begin(
+        self: &Arc<Self>,
+        node: &Arc<Node>,
+        map: watch::Sender<Arc<FollowedMap>>,
+        newest: Arc<NewestMap>,
+    ) {
         let stop = || self.stop.clone();
         let follower = Arc::new(Follower {
             cluster: self.cluster,
@@ -262,6 +269,7 @@ impl Member {
             link: Arc::clone(&self.link),
             groups: Arc::clone(&self.groups),
             map,
+            newest,
         });
         self.spawn(follower.run(stop()));
         let reporter = Reporter {

@@ -14,7 +14,6 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::stream::{self, StreamExt};
 use parking_lot::{Mutex, RwLock};
 use placement::{NodeId, Partition, PartitionId, ReplicaId, Revision};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::group::{Group, Start, StartError, Timing};
@@ -94,7 +93,6 @@ pub struct Groups {
     made_from: Mutex<HashMap<ReplicaId, Revision>>,
     /// Groups that this node may have to begin, and since when.
     to_begin: Mutex<HashMap<PartitionId, Instant>>,
-    old_map: Notify,
 }
 
 /// What is kept with a replica: the map that it was made from, and what it was born with.
@@ -112,7 +110,6 @@ impl Groups {
             running: RwLock::default(),
             made_from: Mutex::default(),
             to_begin: Mutex::default(),
-            old_map: Notify::new(),
         });
         let (alive, doomed): (Vec<_>, Vec<_>) =
             records.into_iter().partition(|record| record.state == ReplicaState::Alive);
@@ -144,16 +141,6 @@ impl Groups {
     /// The state of all groups.
     pub fn engine(&self) -> &Arc<dyn StateEngine> {
         &self.parts.engine
-    }
-
-    /// Somebody met a sign that the map has changed.
-    pub fn map_is_old(&self) {
-        self.old_map.notify_one();
-    }
-
-    /// Returns when somebody did.
-    pub async fn old_map_noticed(&self) {
-        self.old_map.notified().await;
     }
 
     /// Makes the meta group of a new cluster, with this node as its only voter.

@@ -35,6 +35,14 @@ pub fn unknown_table(table: &str) -> Failure {
     )
 }
 
+/// Whether there is such a table could not be found out.
+pub fn table_in_doubt(table: &str) -> Failure {
+    let message = format!(
+        "whether there is a table {table:?} could not be asked of the meta leader in time; nothing was done"
+    );
+    retry_after(message, 200)
+}
+
 /// An atomic operation reaches over slots.
 pub fn cross_slot() -> Failure {
     let message = "an atomic batch or transaction needs keys of one slot: give them a common {tag}, \

@@ -26,6 +26,7 @@ use super::doorway::Doorway;
 use super::failure;
 use super::limits::Limits;
 use super::local::{self, LocalError};
+use super::newest::NewestMap;
 use crate::disk::DiskWatch;
 use crate::meta::FollowedMap;
 use crate::observability::metrics::Metrics;
@@ -58,6 +59,8 @@ pub struct Parts {
     pub peers: Arc<Peers>,
     /// What is refused for its size.
     pub limits: Limits,
+    /// Asks for the newest map.
+    pub newest: Arc<NewestMap>,
     /// How many bytes of writes may wait.
     pub waiting_write_bytes: usize,
     /// How full the disk is.
@@ -84,6 +87,19 @@ pub struct Router {
 pub(super) struct Prepared {
     pub(super) table: Table,
     pub(super) kind: Kind,
+}
+
+/// Why an operation was not begun.
+enum Unprepared {
+    Refused(Failure),
+    /// This node has not heard of the table.
+    NoTable(String),
+}
+
+impl From<Failure> for Unprepared {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure)
+    }
 }
 
 /// How an operation ended, and which way it went.
@@ -118,6 +134,11 @@ impl Router {
     /// The cluster's map as this node follows it.
     pub fn map(&self) -> Arc<FollowedMap> {
         Arc::clone(&self.parts.map.borrow())
+    }
+
+    /// There was a sign that the map has changed.
+    pub(super) fn map_is_old(&self) {
+        self.parts.newest.ask();
     }
 
     /// The map as it changes.
@@ -158,7 +179,11 @@ impl Router {
         let context = &*within;
         let inside = self.doorway.enter();
         let outcome = match self.prepare(kind) {
-            Err(failure) => std::future::ready((Err(failure), Way::default())).boxed(),
+            Err(Unprepared::Refused(failure)) => std::future::ready((Err(failure), Way::default())).boxed(),
+            Err(Unprepared::NoTable(name)) => {
+                let (router, context) = (Arc::clone(self), context.clone());
+                async move { (Err(router.after_asking(&context, &name).await), Way::default()) }.boxed()
+            }
             Ok(Prepared { kind: Kind::Batch(batch), table }) if !batch.atomic => {
                 self.scatter(context, &table, batch).map(|outcome| (Ok(outcome), Way::default())).boxed()
             }
@@ -176,22 +201,56 @@ impl Router {
 
     /// Does an operation.
     pub async fn run(self: &Arc<Self>, context: &Context, kind: Kind) -> Result<Outcome, Failure> {
-        match self.begin(context, kind).await.result {
+        let again = self.table(table_of(&kind)).is_err().then(|| kind.clone());
+        let mut result = self.begin(context, kind).await.result;
+        // The map was asked for meanwhile, and has the table.
+        if let Some(Outcome::Failure(failure)) = &result
+            && matches!(failure.reason(), Some(Detail::WrongEpoch(_)))
+            && let Some(kind) = again
+        {
+            result = self.begin(context, kind).await.result;
+        }
+        match result {
             Some(Outcome::Failure(failure)) => Err(failure),
             Some(outcome) => Ok(outcome),
             None => Err(failure::internal("an operation had no result")),
         }
     }
 
-    /// The table of that name.
+    /// The table of that name as the meta leader knows it now, if this node has not heard of it.
+    pub async fn known_table(&self, context: &Context, name: &str) -> Result<Table, Failure> {
+        match self.table(name) {
+            Err(failure) if matches!(failure.reason(), Some(Detail::UnknownTable(_))) => {}
+            found => return found,
+        }
+        let reached = tokio::time::timeout_at(context.deadline, self.parts.newest.reached()).await;
+        reached.map_err(|_| failure::table_in_doubt(name))?;
+        self.table(name)
+    }
+
+    /// Why an operation whose table this node did not know was not done. Where there is the table
+    /// after all, others may have been begun meanwhile that came later: it is for the caller to
+    /// begin it again.
+    async fn after_asking(&self, context: &Context, table: &str) -> Failure {
+        match self.known_table(context, table).await {
+            Ok(_) => failure::wrong_epoch(self.newer_map(None)),
+            Err(failure) => failure,
+        }
+    }
+
+    /// The table of that name, as far as this node has heard.
     pub fn table(&self, name: &str) -> Result<Table, Failure> {
         let name = TableName::parse(name).map_err(|error| failure::invalid(error.to_string()))?;
         self.map().table(&name).cloned().ok_or_else(|| failure::unknown_table(name.as_str()))
     }
 
-    fn prepare(&self, mut kind: Kind) -> Result<Prepared, Failure> {
+    fn prepare(&self, mut kind: Kind) -> Result<Prepared, Unprepared> {
         self.parts.limits.check(&kind)?;
-        let table = self.table(table_of(&kind))?;
+        let name = table_of(&kind);
+        let table = self.table(name).map_err(|failure| match failure.reason() {
+            Some(Detail::UnknownTable(_)) => Unprepared::NoTable(name.to_owned()),
+            _ => Unprepared::Refused(failure),
+        })?;
         self.check_disk(&kind)?;
         settle(&mut kind, &table, &self.parts.limits);
         Ok(Prepared { table, kind })
@@ -268,10 +327,10 @@ impl Router {
                     }
                     // What came together may have to go different ways now.
                     Attempt::Remap if matches!(prepared.kind, Kind::Batch(_) | Kind::Clear(_)) => {
-                        self.parts.groups.map_is_old();
+                        self.map_is_old();
                         return Err(failure::wrong_epoch(self.newer_map(self.map().partition(id))));
                     }
-                    Attempt::Remap => self.parts.groups.map_is_old(),
+                    Attempt::Remap => self.map_is_old(),
                 }
             }
             if !at_once {

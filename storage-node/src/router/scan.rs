@@ -77,7 +77,7 @@ impl Router {
         context: &Context,
         request: &ScanRequest,
     ) -> Result<ScanResponse, Failure> {
-        let table = self.table(&request.table)?;
+        let table = self.known_table(context, &request.table).await?;
         for key in [&request.start, &request.end, &request.prefix] {
             if !key.is_empty() {
                 self.limits().check_key(key)?;

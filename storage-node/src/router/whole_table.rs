@@ -29,7 +29,7 @@ impl Router {
         only_led_here: bool,
     ) -> Result<u64, Failure> {
         loop {
-            let id = self.table(table)?.id;
+            let id = self.known_table(context, table).await?.id;
             let map = self.map();
             let all = map.map().partitions_of(id);
             let wanted = all.iter().map(|partition| partition.id);

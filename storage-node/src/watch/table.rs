@@ -105,7 +105,7 @@ struct Pending {
 impl Watch {
     /// Begins a watch.
     pub async fn begin(router: &Arc<Router>, context: &Context, begin: BeginWatch) -> Result<Self, Failure> {
-        let table = router.table(&begin.table)?;
+        let table = router.known_table(context, &begin.table).await?;
         let map = router.watch_map();
         let followed = Arc::clone(&map.borrow());
         if followed.cluster_version() < SINCE_VERSION {

@@ -11,7 +11,7 @@ use super::following::Following;
 use super::outlet::{Outlet, Stuck};
 use super::parse::Request;
 use super::reply::{Reply, Version};
-use super::run::Run;
+use super::run::{PATIENCE, Run};
 use super::subscriptions::{self, Subscriptions};
 use super::transaction::{self, Queue, Queued, Watched};
 use super::{DEFAULT_TABLE, RespDoor, about, answers, cluster, refusal, walk};
@@ -272,7 +272,7 @@ impl Session {
             Verb::FlushDb => walk::clear(door, &self.table, words).await?,
             Verb::Client => return self.client(words),
             Verb::Hello => self.hello(words)?,
-            Verb::Select => self.select(words)?,
+            Verb::Select => self.select(words).await?,
             Verb::Reset => self.reset(),
             Verb::Quit => {
                 self.over = true;
@@ -418,7 +418,7 @@ impl Session {
         Ok(answers::hello(now.version, self.listed.client.id, self.door.redirects()))
     }
 
-    fn select(&mut self, words: &[Bytes]) -> Result<Reply, Reply> {
+    async fn select(&mut self, words: &[Bytes]) -> Result<Reply, Reply> {
         let name = String::from_utf8_lossy(&word(words, 1)).into_owned();
         let name = if name == "0" { DEFAULT_TABLE.to_owned() } else { name };
         if name != DEFAULT_TABLE {
@@ -429,7 +429,9 @@ impl Session {
                 return Err(Reply::err("UNWATCH the keys of this table before another is selected"));
             }
             let member = self.door.operations.member().map_err(|failure| refusal::of(&failure))?;
-            if let Err(failure) = member.router.table(&name) {
+            if let Err(failure) =
+                member.router.known_table(&self.door.operations.context(PATIENCE), &name).await
+            {
                 let out_of_range = commands::integer(name.as_bytes()).is_ok();
                 return Err(if out_of_range {
                     Reply::err("DB index is out of range")

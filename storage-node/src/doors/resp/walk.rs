@@ -65,7 +65,7 @@ async fn page(
 ) -> Result<(u64, Vec<Bytes>), Failure> {
     let member = door.operations.member()?;
     let context = door.operations.context(PATIENCE);
-    let buckets = member.router.table(table)?.buckets.get();
+    let buckets = member.router.known_table(&context, table).await?.buckets.get();
     let mut keys = Vec::new();
     let mut looked_at = 0;
     for bucket in first..buckets {
@@ -126,7 +126,7 @@ pub async fn random_key(door: &RespDoor, table: &str) -> Result<Reply, Reply> {
 async fn some_key(door: &RespDoor, table: &str) -> Result<Reply, Failure> {
     let member = door.operations.member()?;
     let context = door.operations.context(PATIENCE);
-    let buckets = u64::from(member.router.table(table)?.buckets.get());
+    let buckets = u64::from(member.router.known_table(&context, table).await?.buckets.get());
     let first = runtime::random_between(0, buckets.saturating_sub(1));
     for step in 0..buckets {
         let bucket = Bucket(u16::try_from((first + step) % buckets).unwrap_or(0));
@@ -173,7 +173,7 @@ pub async fn clear(door: &RespDoor, table: &str, words: &[Bytes]) -> Result<Repl
 pub async fn count_of_slot(door: &RespDoor, table: &str, slot: Slot) -> Result<u64, Failure> {
     let member = door.operations.member()?;
     let context = door.operations.context(PATIENCE);
-    let bucket = member.router.table(table)?.buckets.bucket_of(slot);
+    let bucket = member.router.known_table(&context, table).await?.buckets.bucket_of(slot);
     let (mut count, mut from) = (0, FromKey::First);
     loop {
         let page = member.router.keys_of_bucket(&context, table, bucket, from, MOST_KEYS).await?;
