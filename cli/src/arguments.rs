@@ -77,6 +77,7 @@ pub enum Verb {
     Dev(verbs::dev::Dev),
     /// Write a key.
     Put(verbs::put::Put),
+    Patch(verbs::patch::Patch),
     /// Print the value of a key.
     Get(verbs::get::Get),
     /// Delete a key.

@@ -40,10 +40,12 @@ pub use admin::Admin;
 pub use batch::BatchOutcome;
 pub use client::Client;
 pub use error::Error;
-pub use operation::{Answer, Condition, Operation, PutOptions};
+pub use operation::{Answer, Condition, GetOptions, Operation, Patch, PutOptions};
 pub use options::Options;
 pub use pipeline::{Pending, Pipeline};
-pub use proto::v1::{ContentKind, DeleteResponse, Event, Item, PutResponse, event::Kind as EventKind};
+pub use proto::v1::{
+    ContentKind, DeleteResponse, Event, Item, ModifyResponse, PutResponse, event::Kind as EventKind,
+};
 pub use scan::{Page, Scan, ScanOptions};
 pub use table::Table;
 pub use txn::{Compare, Txn, TxnOutcome};

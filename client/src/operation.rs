@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::v1::condition::Is;
+use proto::v1::modify_request::Change;
 use proto::v1::operation::Operation as Wire;
 use proto::v1::{self, ContentKind, DeleteResponse, Item, PutResponse, Retry};
 
@@ -18,6 +19,26 @@ pub enum Condition {
     Exists,
     /// The key's version must be this one.
     Version(u64),
+}
+
+/// What a get may say besides the key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GetOptions {
+    /// From any replica, possibly an older item.
+    pub stale: bool,
+    /// Of a value that is JSON only what these paths lead to; none: the whole value.
+    pub paths: Vec<String>,
+    /// Gives an item that has an end at least so long; none: as the table says.
+    pub touch: Option<Duration>,
+}
+
+/// A change of parts of a value that is JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Patch {
+    /// A JSON Merge Patch (RFC 7396). No item counts as an empty object.
+    Merge(Bytes),
+    /// A JSON Patch (RFC 6902), of an item that is there.
+    Json(Bytes),
 }
 
 /// What a put may say besides key and value.
@@ -144,6 +165,27 @@ impl From<Condition> for v1::Condition {
             Condition::Version(version) => Is::Version(version),
         };
         Self { is: Some(is) }
+    }
+}
+
+impl From<Patch> for Change {
+    fn from(patch: Patch) -> Self {
+        match patch {
+            Patch::Merge(patch) => Self::MergePatch(patch),
+            Patch::Json(patch) => Self::JsonPatch(patch),
+        }
+    }
+}
+
+/// A get as it travels.
+pub(crate) fn get_request(table: String, key: Bytes, options: &GetOptions) -> v1::GetRequest {
+    v1::GetRequest {
+        table,
+        key,
+        stale: options.stale,
+        paths: options.paths.clone(),
+        touch_ms: options.touch.map_or(0, |touch| u64::try_from(touch.as_millis()).unwrap_or(u64::MAX)),
+        ..v1::GetRequest::default()
     }
 }
 

@@ -34,6 +34,10 @@ pub struct ScanOptions {
     pub cursor: Bytes,
     /// From any replica, possibly older items.
     pub stale: bool,
+    /// Only items whose values are JSON and of which this holds, as in `$.age >= 18`; empty: all.
+    pub filter: String,
+    /// Of the values only what these paths lead to; none: the whole values.
+    pub paths: Vec<String>,
 }
 
 /// Some items, and where the next ones begin.
@@ -180,6 +184,8 @@ impl Scan {
             keys_only: options.keys_only,
             cursor: options.cursor.clone(),
             stale: options.stale,
+            filter: options.filter.clone(),
+            paths: options.paths.clone(),
         }
     }
 }

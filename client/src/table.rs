@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto::v1::{DeleteRequest, DeleteResponse, ExistsRequest, GetRequest, Item, PutResponse};
+use proto::v1::{
+    DeleteRequest, DeleteResponse, ExistsRequest, Item, ModifyRequest, ModifyResponse, PutResponse,
+};
 
 use crate::attempts::{Attempts, Place, unary};
 use crate::batch::{self, BatchOutcome};
 use crate::client::Client;
 use crate::core::kv_client;
 use crate::error::Error;
-use crate::operation::{Condition, Operation, PutOptions, put_request};
+use crate::operation::{Condition, GetOptions, Operation, Patch, PutOptions, get_request, put_request};
 use crate::retry::Effect;
 use crate::scan::{Scan, ScanOptions};
 use crate::txn::{self, Txn, TxnOutcome};
@@ -40,12 +42,12 @@ impl Table {
 
     /// The item of a key, as of now: it shows every write that was acknowledged before.
     pub async fn get(&self, key: impl Into<Bytes>) -> Result<Option<Item>, Error> {
-        self.get_with(key.into(), false).await
+        self.get_with(key, GetOptions::default()).await
     }
 
     /// The item of a key from any replica, possibly an older one.
     pub async fn get_stale(&self, key: impl Into<Bytes>) -> Result<Option<Item>, Error> {
-        self.get_with(key.into(), true).await
+        self.get_with(key, GetOptions { stale: true, ..GetOptions::default() }).await
     }
 
     /// Writes a key. Whether the condition held is in the answer.
@@ -60,6 +62,29 @@ impl Table {
             let retry = attempt.retry.clone();
             let message = put_request(self.name.to_string(), key.clone(), value.clone(), &options, retry);
             async move { kv_client(attempt.channel.clone()).put(attempt.request(message)).await }
+        })
+        .await
+    }
+
+    /// Changes parts of a value that is JSON, in one step with looking at it. Whether the condition
+    /// held is in the answer.
+    pub async fn patch(
+        &self,
+        key: impl Into<Bytes>,
+        patch: Patch,
+        condition: Option<Condition>,
+    ) -> Result<ModifyResponse, Error> {
+        let key = key.into();
+        unary(self.attempts(&key, Effect::Sequenced), |attempt| {
+            let message = ModifyRequest {
+                table: self.name.to_string(),
+                key: key.clone(),
+                change: Some(patch.clone().into()),
+                condition: condition.map(Into::into),
+                retry: attempt.retry.clone(),
+                ..ModifyRequest::default()
+            };
+            async move { kv_client(attempt.channel.clone()).modify(attempt.request(message)).await }
         })
         .await
     }
@@ -129,10 +154,12 @@ impl Table {
         &self.name
     }
 
-    async fn get_with(&self, key: Bytes, stale: bool) -> Result<Option<Item>, Error> {
+    /// The item of a key, or parts of it. One path that leads nowhere leaves the value empty, which
+    /// no JSON is.
+    pub async fn get_with(&self, key: impl Into<Bytes>, options: GetOptions) -> Result<Option<Item>, Error> {
+        let key = key.into();
         let answer = unary(self.attempts(&key, Effect::Repeatable), |attempt| {
-            let message =
-                GetRequest { table: self.name.to_string(), key: key.clone(), stale, without_value: false };
+            let message = get_request(self.name.to_string(), key.clone(), &options);
             async move { kv_client(attempt.channel.clone()).get(attempt.request(message)).await }
         })
         .await?;

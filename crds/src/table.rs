@@ -9,9 +9,11 @@ use crate::time_span::TimeSpan;
 
 pub mod history;
 pub mod status;
+pub mod values;
 
 pub use history::{History, Keep};
 pub use status::KVTableStatus;
+pub use values::{Demand, Values};
 
 /// What a table should be.
 #[derive(Debug, Clone, PartialEq, Eq, CustomResource, Serialize, Deserialize, JsonSchema)]
@@ -104,6 +106,12 @@ pub struct KVTableSpec {
     /// How long the table keeps its changes for those who watch it.
     #[serde(default)]
     pub history: History,
+    /// What the table demands of values.
+    #[serde(default)]
+    pub values: Values,
+    /// A read gives an item that has an end at least this long, such as 30m. Left out: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touch_on_read: Option<TimeSpan>,
     /// What becomes of the table when this resource is deleted: Retain or Delete.
     #[serde(default)]
     pub deletion_policy: Retention,
@@ -120,6 +128,8 @@ impl KVTableSpec {
             replicas: replicas(),
             default_ttl: None,
             history: History::default(),
+            values: Values::default(),
+            touch_on_read: None,
             deletion_policy: Retention::Retain,
         }
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use crds::cluster::{Compression, Pool, RebalanceMode, Retention, Unavailability};
+use crds::table::{Demand, Values};
 use crds::{ByteQuantity, KVCluster, KVClusterSpec, KVTable, KVTableSpec, Switch, TimeSpan, definitions};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -241,4 +242,17 @@ fn names_kept_for_later_are_free() {
     let spec = &schema.properties.unwrap()["spec"];
     let fields = spec.properties.as_ref().unwrap();
     assert!(["tls", "auth"].iter().all(|name| !fields.contains_key(*name)));
+}
+
+#[test]
+fn a_schema_goes_with_a_table_that_demands_json() {
+    let table = |demand, schema: Option<&str>| {
+        let mut table = KVTable::new("orders", KVTableSpec::of_cluster("kv"));
+        table.spec.values = Values { demand, schema: schema.map(str::to_owned) };
+        table_says(&table, None)
+    };
+    assert_eq!(table(Demand::Any, None), "");
+    assert_eq!(table(Demand::Json, None), "");
+    assert_eq!(table(Demand::Json, Some("{}")), "");
+    assert!(table(Demand::Any, Some("{}")).contains("a schema goes with demand: Json"));
 }

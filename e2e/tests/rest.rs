@@ -335,7 +335,7 @@ async fn refusals(one: &Door) -> anyhow::Result<()> {
     one.get("/api/v1/kv?kee=1").await?.problem(400, "invalid-request")?;
     one.get("/api/v1/tables/nope/kv/k").await?.problem(404, "no-such-table")?;
     one.get("/api/v1/nothing").await?.problem(404, "not-found")?;
-    let method = one.bare("PATCH", "/api/v1/kv/k", &[]).await?;
+    let method = one.bare("POST", "/api/v1/kv/k", &[]).await?;
     ensure!(method.header("allow").is_some_and(|allow| allow.contains("PUT")), "{:?}", method.headers);
     method.problem(405, "method-not-allowed")?;
 

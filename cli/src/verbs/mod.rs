@@ -19,6 +19,7 @@ pub mod export;
 pub mod get;
 pub mod import;
 pub mod node;
+pub mod patch;
 pub mod ping;
 pub mod put;
 pub mod rebalance;
@@ -36,6 +37,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Dev(dev) => dev.run(&global, &mut out).await,
         Verb::Put(put) => put.run(&global, &mut out).await,
         Verb::Get(get) => get.run(&global, &mut out).await,
+        Verb::Patch(patch) => patch.run(&global, &mut out).await,
         Verb::Delete(delete) => delete.run(&global, &mut out).await,
         Verb::Exists(exists) => exists.run(&global, &mut out).await,
         Verb::Scan(scan) => scan.run(&global, &mut out).await,

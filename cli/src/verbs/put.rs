@@ -39,7 +39,7 @@ pub struct Put {
 /// What must hold; at most one.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-struct ConditionFlags {
+pub struct ConditionFlags {
     /// Only if there is no such key.
     #[arg(long = "if-absent")]
     absent: bool,
@@ -51,14 +51,21 @@ struct ConditionFlags {
     version: Option<u64>,
 }
 
+impl ConditionFlags {
+    /// As the client takes it.
+    pub fn condition(&self) -> Option<Condition> {
+        match self {
+            Self { absent: true, .. } => Some(Condition::Absent),
+            Self { exists: true, .. } => Some(Condition::Exists),
+            Self { version, .. } => version.map(Condition::Version),
+        }
+    }
+}
+
 impl Put {
     /// Writes.
     pub async fn run(self, global: &Global, out: &mut Output) -> anyhow::Result<Exit> {
-        let condition = match self.condition {
-            ConditionFlags { absent: true, .. } => Some(Condition::Absent),
-            ConditionFlags { exists: true, .. } => Some(Condition::Exists),
-            ConditionFlags { version, .. } => version.map(Condition::Version),
-        };
+        let condition = self.condition.condition();
         let options = PutOptions { ttl: self.ttl, condition, ..PutOptions::default() };
         let table = global.open_table().await?;
         let put = table.put(bytes(self.key), bytes(self.value), options).await?;

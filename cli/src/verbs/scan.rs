@@ -22,7 +22,8 @@ Examples:
   trilith scan --prefix user: --keys-only
   trilith scan --limit 100                 says the cursor where it stopped
   trilith scan --limit 100 --cursor C      goes on there
-  trilith scan --reverse --limit 1         the last key";
+  trilith scan --reverse --limit 1         the last key
+  trilith scan --prefix user: --filter '$.age >= 18 and exists($.email)' --path '$.name'";
 
 /// Print items in key order.
 #[derive(Debug, Args)]
@@ -47,6 +48,12 @@ pub struct Scan {
     /// One key a line, without values.
     #[arg(long)]
     keys_only: bool,
+    /// Only items whose values are JSON and of which this holds, as in '$.age >= 18'.
+    #[arg(long, value_name = "EXPR")]
+    filter: Option<String>,
+    /// Of values that are JSON only what this path leads to; several make an object.
+    #[arg(long = "path", value_name = "PATH", conflicts_with = "keys_only")]
+    paths: Vec<String>,
     /// Ask any replica, which may have older items.
     #[arg(long)]
     stale: bool,
@@ -101,6 +108,8 @@ impl Scan {
             keys_only: self.keys_only,
             cursor: cursor.into(),
             stale: self.stale,
+            filter: self.filter.unwrap_or_default(),
+            paths: self.paths,
         })
     }
 }

@@ -11,6 +11,7 @@ use proto::v1::{
 use serde_json::{Value, json};
 
 use self::history::History;
+use self::values::Values;
 use super::cluster::partitions::{partition_columns, partition_json};
 use crate::arguments::Global;
 use crate::columns::Columns;
@@ -19,6 +20,7 @@ use crate::exit::{Exit, Usage};
 use crate::output::Output;
 
 mod history;
+mod values;
 
 /// Creating waits for every partition's leader, which takes longer than a usual call.
 const CREATE_AT_LEAST: Duration = Duration::from_secs(30);
@@ -45,6 +47,7 @@ Examples:
   trilith table create orders
   trilith table create sessions --partitions 16 --ttl 1h
   trilith table create events --history 1d --history-bytes 1GiB
+  trilith table create people --values json --schema person.schema.json
   trilith table create scratch --replicas 1 --if-missing")]
 pub struct Create {
     /// Its name.
@@ -65,6 +68,11 @@ pub struct Create {
     ttl: Option<Duration>,
     #[command(flatten)]
     history: History,
+    #[command(flatten)]
+    values: Values,
+    /// A read gives an item that has an end at least so long.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    touch_on_read: Option<Duration>,
     /// Do nothing when there is a table of that name.
     #[arg(long)]
     if_missing: bool,
@@ -100,6 +108,14 @@ pub struct Alter {
     replicas: Option<u32>,
     #[command(flatten)]
     history: History,
+    #[command(flatten)]
+    values: Values,
+    /// A read gives an item that has an end at least so long.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "no_touch_on_read")]
+    touch_on_read: Option<Duration>,
+    /// A read leaves an item's end as it is.
+    #[arg(long)]
+    no_touch_on_read: bool,
 }
 
 impl TableVerb {
@@ -117,6 +133,8 @@ impl TableVerb {
                     owner: String::new(),
                     wait: true,
                     history: create.history.over(HistorySettings::default())?,
+                    values: create.values.settings()?,
+                    touch_on_read_ms: create.touch_on_read.map_or(0, milliseconds),
                 };
                 let patient = admin.with_deadline(global.timeout.max(CREATE_AT_LEAST));
                 match patient.create_table(request).await {
@@ -153,8 +171,12 @@ impl TableVerb {
             }
             Self::Alter(alter) => {
                 let default_ttl_ms = if alter.no_ttl { Some(0) } else { alter.ttl.map(milliseconds) };
-                if default_ttl_ms.is_none() && alter.replicas.is_none() && !alter.history.is_given() {
-                    let message = "nothing to change: give --ttl, --no-ttl, --replicas or --history";
+                let touch_on_read_ms =
+                    if alter.no_touch_on_read { Some(0) } else { alter.touch_on_read.map(milliseconds) };
+                let values = alter.values.settings()?;
+                let settled = !alter.history.is_given() && values.is_none() && touch_on_read_ms.is_none();
+                if default_ttl_ms.is_none() && alter.replicas.is_none() && settled {
+                    let message = "nothing to change: give --ttl, --no-ttl, --replicas, --history, --values or --touch-on-read";
                     return Err(Usage(message.into()).into());
                 }
                 let history = match alter.history.is_given() {
@@ -166,8 +188,14 @@ impl TableVerb {
                     }
                     false => None,
                 };
-                let request =
-                    AlterTableRequest { name: alter.name, default_ttl_ms, replicas: alter.replicas, history };
+                let request = AlterTableRequest {
+                    name: alter.name,
+                    default_ttl_ms,
+                    replicas: alter.replicas,
+                    history,
+                    values,
+                    touch_on_read_ms,
+                };
                 show_table(&admin.alter_table(request).await?.table.unwrap_or_default(), out)?;
             }
             Self::Drop(Named { name }) => {
@@ -184,9 +212,23 @@ fn show_table(table: &TableEntry, out: &mut Output) -> std::io::Result<()> {
 }
 
 fn table_columns(tables: &[TableEntry]) -> Columns {
-    let mut columns = Columns::new(["TABLE", "PARTITIONS", "REPLICAS", "BUCKETS", "TTL", "HISTORY", "OWNER"]);
+    let mut columns = Columns::new([
+        "TABLE",
+        "PARTITIONS",
+        "REPLICAS",
+        "BUCKETS",
+        "TTL",
+        "HISTORY",
+        "VALUES",
+        "TOUCH",
+        "OWNER",
+    ]);
     for table in tables {
         let ttl = if table.default_ttl_ms == 0 { "none".to_owned() } else { show_ms(table.default_ttl_ms) };
+        let touch = match table.settings.as_ref().map_or(0, |settings| settings.touch_on_read_ms) {
+            0 => "none".to_owned(),
+            touch => show_ms(touch),
+        };
         columns.row([
             table.name.clone(),
             table.partitions.to_string(),
@@ -194,6 +236,8 @@ fn table_columns(tables: &[TableEntry]) -> Columns {
             table.buckets.to_string(),
             ttl,
             history::show(table.settings.as_ref().and_then(|settings| settings.history.as_ref())),
+            values::show(table.settings.as_ref().and_then(|settings| settings.values.as_ref())).to_owned(),
+            touch,
             table.owner.clone(),
         ]);
     }
@@ -209,6 +253,8 @@ fn table_json(table: &TableEntry) -> Value {
         "buckets": table.buckets,
         "default_ttl_ms": table.default_ttl_ms,
         "history": history::show(table.settings.as_ref().and_then(|settings| settings.history.as_ref())),
+        "values": values::show(table.settings.as_ref().and_then(|settings| settings.values.as_ref())),
+        "touch_on_read_ms": table.settings.as_ref().map_or(0, |settings| settings.touch_on_read_ms),
         "owner": table.owner,
     })
 }

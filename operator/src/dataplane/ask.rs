@@ -344,6 +344,7 @@ fn node_view(status: &v1::NodeStatus) -> Result<NodeView, Error> {
 }
 
 fn table_view(entry: v1::TableEntry) -> TableView {
+    let settings = entry.settings.unwrap_or_default();
     TableView {
         id: entry.table,
         name: entry.name,
@@ -351,7 +352,9 @@ fn table_view(entry: v1::TableEntry) -> TableView {
         partitions: entry.partitions,
         buckets: entry.buckets,
         default_ttl_ms: entry.default_ttl_ms,
-        history: entry.settings.and_then(|settings| settings.history).unwrap_or_default(),
+        history: settings.history.unwrap_or_default(),
+        values: settings.values.unwrap_or_default(),
+        touch_on_read_ms: settings.touch_on_read_ms,
         owner: entry.owner,
     }
 }

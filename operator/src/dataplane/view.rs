@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use placement::{ClusterId, Move, NodeId, NodeState};
-use proto::v1::HistorySettings;
+use proto::v1::{HistorySettings, ValueSettings};
 
 /// What is known of a data plane.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -103,6 +103,10 @@ pub struct TableView {
     pub default_ttl_ms: u64,
     /// How long it keeps its changes.
     pub history: HistorySettings,
+    /// What it demands of values.
+    pub values: ValueSettings,
+    /// How many milliseconds a read gives an item; 0: none.
+    pub touch_on_read_ms: u64,
     /// Who declared it: a `KVTable`'s UID, or nobody.
     pub owner: String,
 }

@@ -4,7 +4,7 @@ use crds::KVTable;
 use crds::annotations::FINALIZER;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
-use proto::v1::{AlterTableRequest, CreateTableRequest, HistorySettings};
+use proto::v1::{AlterTableRequest, CreateTableRequest, HistorySettings, ValueSettings};
 use serde_json::json;
 
 use super::plan::{Plan, Step};
@@ -67,15 +67,19 @@ async fn take(context: &Context, table: &KVTable, step: &Step) -> Result<(), Str
                 owner: valid.owner.clone(),
                 wait: false,
                 history: (valid.history != HistorySettings::default()).then_some(valid.history),
+                values: (valid.values != ValueSettings::default()).then(|| valid.values.clone()),
+                touch_on_read_ms: valid.touch_on_read_ms,
             };
             link()?.create_table(request).await.map_err(|error| told(&error))
         }
-        Step::Alter { name, replicas, default_ttl_ms, history } => {
+        Step::Alter { name, replicas, default_ttl_ms, history, values, touch_on_read_ms } => {
             let request = AlterTableRequest {
                 name: name.clone(),
                 default_ttl_ms: *default_ttl_ms,
                 replicas: *replicas,
                 history: *history,
+                values: values.clone(),
+                touch_on_read_ms: *touch_on_read_ms,
             };
             link()?.alter_table(request).await.map_err(|error| told(&error))
         }

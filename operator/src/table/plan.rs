@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crds::conditions::Reason;
-use proto::v1::HistorySettings;
+use proto::v1::{HistorySettings, ValueSettings};
 
 use super::observe::{Cluster, Observed};
 use super::validate::ValidTable;
@@ -28,6 +28,10 @@ pub enum Step {
         default_ttl_ms: Option<u64>,
         /// How long it keeps its changes from now on.
         history: Option<HistorySettings>,
+        /// What it demands of values from now on.
+        values: Option<ValueSettings>,
+        /// How many milliseconds a read gives an item from now on.
+        touch_on_read_ms: Option<u64>,
     },
     /// The table goes, and all that is in it.
     Drop {
@@ -92,9 +96,13 @@ pub fn plan(table: &ValidTable, observed: &Observed, cluster: &str, held: bool) 
     let replicas = (table.replicas != present.replicas).then_some(table.replicas);
     let default_ttl_ms = (table.default_ttl_ms != present.default_ttl_ms).then_some(table.default_ttl_ms);
     let history = (table.history != present.history).then_some(table.history);
-    if replicas.is_some() || default_ttl_ms.is_some() || history.is_some() {
+    let values = (table.values != present.values).then(|| table.values.clone());
+    let touch_on_read_ms =
+        (table.touch_on_read_ms != present.touch_on_read_ms).then_some(table.touch_on_read_ms);
+    let settled = history.is_none() && values.is_none() && touch_on_read_ms.is_none();
+    if replicas.is_some() || default_ttl_ms.is_some() || !settled {
         let name = table.name.to_string();
-        plan.steps.push(Step::Alter { name, replicas, default_ttl_ms, history });
+        plan.steps.push(Step::Alter { name, replicas, default_ttl_ms, history, values, touch_on_read_ms });
     }
     plan
 }
@@ -183,7 +191,7 @@ impl fmt::Display for Step {
                 "create table {} with {} partitions of {} replicas",
                 table.name, table.partitions, table.replicas
             ),
-            Self::Alter { name, replicas, default_ttl_ms, history } => {
+            Self::Alter { name, replicas, default_ttl_ms, history, values, touch_on_read_ms } => {
                 write!(f, "alter table {name}")?;
                 if let Some(replicas) = replicas {
                     write!(f, ", {replicas} replicas")?;
@@ -193,8 +201,15 @@ impl fmt::Display for Step {
                     Some(ttl) => write!(f, ", default TTL {ttl} ms")?,
                     None => {}
                 }
-                match history {
-                    Some(_) => write!(f, ", another history"),
+                if history.is_some() {
+                    write!(f, ", another history")?;
+                }
+                if values.is_some() {
+                    write!(f, ", another demand on values")?;
+                }
+                match touch_on_read_ms {
+                    Some(0) => write!(f, ", no touch on read"),
+                    Some(touch) => write!(f, ", a touch on read of {touch} ms"),
                     None => Ok(()),
                 }
             }
@@ -225,6 +240,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use placement::TableName;
+    use proto::v1::value_settings;
 
     use super::*;
 
@@ -237,6 +253,8 @@ mod tests {
             replicas: 3,
             default_ttl_ms: 0,
             history: HistorySettings::default(),
+            values: ValueSettings::default(),
+            touch_on_read_ms: 0,
             drops: false,
         }
     }
@@ -250,6 +268,8 @@ mod tests {
             buckets: 64,
             default_ttl_ms: 0,
             history: HistorySettings::default(),
+            values: ValueSettings::default(),
+            touch_on_read_ms: 0,
             owner: owner.to_owned(),
         }
     }
@@ -279,6 +299,10 @@ mod tests {
         tell("no table", &plan(&ValidTable { drops: true, ..declared() }, &observed(None), "kv", false));
         tell("as declared", &plan(&declared(), &observed(Some(present("uid-1"))), "kv", false));
         let changed = ValidTable { replicas: 5, default_ttl_ms: 1000, ..declared() };
+        let demanding =
+            ValueSettings { demand: value_settings::Demand::JsonOnly.into(), ..ValueSettings::default() };
+        let demands = ValidTable { values: demanding, touch_on_read_ms: 60_000, ..declared() };
+        tell("demanding", &plan(&demands, &observed(Some(present("uid-1"))), "kv", false));
         tell("changed", &plan(&changed, &observed(Some(present("uid-1"))), "kv", false));
         let split = ValidTable { partitions: 16, ..declared() };
         tell("split", &plan(&split, &observed(Some(present("uid-1"))), "kv", false));

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crds::cluster::Retention;
-use crds::table::{History, Keep};
+use crds::table::{Demand, History, Keep, Values};
 use crds::{ByteQuantity, KVTable, TimeSpan};
 use placement::TableName;
-use proto::v1::{HistorySettings, history_settings};
+use proto::v1::{HistorySettings, ValueSettings, history_settings, value_settings};
 
 /// How long a bounded history is kept that does not say.
 const HISTORY_TIME: Duration = Duration::from_secs(600);
@@ -30,6 +30,10 @@ pub struct ValidTable {
     pub default_ttl_ms: u64,
     /// How long it keeps its changes.
     pub history: HistorySettings,
+    /// What it demands of values.
+    pub values: ValueSettings,
+    /// How many milliseconds a read gives an item; 0: none.
+    pub touch_on_read_ms: u64,
     /// Whether the table goes with its resource.
     pub drops: bool,
 }
@@ -50,6 +54,8 @@ pub fn leaving(table: &KVTable) -> Option<ValidTable> {
         replicas: 0,
         default_ttl_ms: 0,
         history: HistorySettings::default(),
+        values: ValueSettings::default(),
+        touch_on_read_ms: 0,
         drops: table.spec.deletion_policy == Retention::Delete,
     })
 }
@@ -83,6 +89,12 @@ pub fn validate(table: &KVTable) -> Result<ValidTable, Invalid> {
         problems.push(format!("spec.defaultTtl: {error}"));
     }
     let history = history(&spec.history, &mut problems);
+    let values = values(&spec.values, &mut problems);
+    let touch = spec.touch_on_read.as_ref().map_or(Ok(Duration::ZERO), TimeSpan::duration);
+    if let Err(error) = &touch {
+        problems.push(format!("spec.touchOnRead: {error}"));
+    }
+    let touch_on_read_ms = touch.map_or(0, |touch| u64::try_from(touch.as_millis()).unwrap_or(u64::MAX));
     let owner = table.metadata.uid.clone().unwrap_or_default();
     match (name, ttl, problems.is_empty()) {
         (Ok(name), Ok(default_ttl_ms), true) => Ok(ValidTable {
@@ -93,10 +105,25 @@ pub fn validate(table: &KVTable) -> Result<ValidTable, Invalid> {
             replicas,
             default_ttl_ms,
             history,
+            values,
+            touch_on_read_ms,
             drops: spec.deletion_policy == Retention::Delete,
         }),
         _ => Err(Invalid(problems)),
     }
+}
+
+/// What the cluster is told of its demand. Whether a schema is one, the cluster says.
+fn values(declared: &Values, problems: &mut Vec<String>) -> ValueSettings {
+    let demand = match declared.demand {
+        Demand::Any => value_settings::Demand::Any,
+        Demand::Json => value_settings::Demand::JsonOnly,
+    };
+    if declared.demand == Demand::Any && declared.schema.is_some() {
+        problems.push("spec.values.schema: a schema goes with demand: Json".to_owned());
+    }
+    let schema = declared.schema.clone().unwrap_or_default();
+    ValueSettings { demand: demand.into(), schema: schema.into() }
 }
 
 /// What the cluster is told of it.

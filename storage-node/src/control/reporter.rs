@@ -82,11 +82,16 @@ impl Reporter {
 
     fn report(&self, uptime: Duration, leaders: usize, leaders_known: u64) -> ReportRequest {
         let groups = self.groups.all();
+        let mut expired_keys = 0;
         let reports = groups.iter().map(|group| {
             let mut report = group.report();
+            report.expired_keys = group.expired_keys().unwrap_or_default();
+            expired_keys += report.expired_keys;
             report.approximate_bytes = self.groups.engine().approximate_bytes(&group.applied().ranges());
             report
         });
+        let reports = reports.collect();
+        self.metrics.expired_keys.set(expired_keys);
         let load = NodeLoad {
             replicas: groups.iter().filter(|group| group.group != PartitionId::META).count() as u64,
             leaders: leaders as u64,
@@ -101,7 +106,7 @@ impl Reporter {
             cluster: self.cluster.to_bytes().to_vec().into(),
             node: self.node.to_bytes().to_vec().into(),
             load: Some(load),
-            groups: reports.collect(),
+            groups: reports,
             clock_ms: self.clocks.wall_ms(),
             supports_version: SUPPORTED_CLUSTER_VERSION,
             leaders_known,

@@ -21,7 +21,7 @@ use proto::v1::{
     ListTablesRequest, ListTablesResponse, MetaAnswer, MetaCommand, NodeList, NodeRequest, NodeResponse,
     PlanRebalanceRequest, PlanRebalanceResponse, RegisterNode, RegisterRequest, RegisterResponse,
     SetClusterVersion, SetClusterVersionRequest, SetClusterVersionResponse, SetNodeState, StartMoves,
-    StartMovesRequest, StartMovesResponse, StatusRequest, StatusResponse, TableEntry,
+    StartMovesRequest, StartMovesResponse, StatusRequest, StatusResponse, TableEntry, ValueSettings,
 };
 use tokio::time::Instant;
 use tonic::Code;
@@ -29,6 +29,7 @@ use tonic::Code;
 use super::join::wrong_cluster;
 use super::meta_leader::{ALIVE_WITHIN, MAX_LAG, MetaLeader, not_leader};
 use super::meta_link::MetaLink;
+use crate::json::schema::Schema;
 use crate::meta::status::{self, Answering};
 use crate::meta::{MetaState, drain};
 use crate::router::failure;
@@ -194,7 +195,9 @@ impl Service {
         deadline: Instant,
     ) -> Result<CreateTableResponse, Failure> {
         let state = self.meta.state().await?;
-        needs_version_2(&state, asked.history.is_some())?;
+        let told = asked.history.is_some() || asked.values.is_some() || asked.touch_on_read_ms > 0;
+        needs_version_2(&state, told)?;
+        check_values(asked.values.as_ref())?;
         let name = TableName::parse(&asked.name).map_err(|error| failure::invalid(error.to_string()))?;
         let table = match state.map().table_named(&name) {
             Some(table) => {
@@ -206,7 +209,12 @@ impl Service {
                     replicas: if asked.replicas == 0 { known.replicas } else { asked.replicas },
                     default_ttl_ms: asked.default_ttl_ms,
                     owner: asked.owner.clone(),
-                    history: asked.history.or_else(|| known.settings?.history),
+                    history: asked.history.or_else(|| known.settings.clone()?.history),
+                    values: asked.values.clone().or_else(|| known.settings.clone()?.values),
+                    touch_on_read_ms: match asked.touch_on_read_ms {
+                        0 => known.settings.as_ref().map_or(0, |settings| settings.touch_on_read_ms),
+                        touch_ms => touch_ms,
+                    },
                     partitions: empty_lists(if asked.partitions == 0 {
                         known.partitions
                     } else {
@@ -273,6 +281,8 @@ impl Service {
             default_ttl_ms: asked.default_ttl_ms,
             owner: asked.owner.clone(),
             history: asked.history,
+            values: asked.values.clone(),
+            touch_on_read_ms: asked.touch_on_read_ms,
             partitions: places.into_iter().map(list).collect(),
         })
     }
@@ -319,9 +329,11 @@ impl Service {
     }
 
     async fn alter_table(&self, asked: AlterTableRequest) -> Result<AlterTableResponse, Failure> {
-        needs_version_2(&*self.meta.state().await?, asked.history.is_some())?;
-        let AlterTableRequest { name, default_ttl_ms, replicas, history } = asked;
-        let alter = AlterTable { name, default_ttl_ms, replicas, history };
+        let told = asked.history.is_some() || asked.values.is_some() || asked.touch_on_read_ms.is_some();
+        needs_version_2(&*self.meta.state().await?, told)?;
+        check_values(asked.values.as_ref())?;
+        let AlterTableRequest { name, default_ttl_ms, replicas, history, values, touch_on_read_ms } = asked;
+        let alter = AlterTable { name, default_ttl_ms, replicas, history, values, touch_on_read_ms };
         match self.propose(Command::AlterTable(alter)).await?.outcome {
             Some(Outcome::Table(table)) => Ok(AlterTableResponse { table: Some(table) }),
             _ => Err(failure::internal("a table was altered and not described")),
@@ -456,11 +468,19 @@ fn find_node(state: &MetaState, text: &str) -> Result<NodeId, Failure> {
 /// Refuses what nodes of cluster version 1 would not understand.
 fn needs_version_2(state: &MetaState, asked: bool) -> Result<(), Failure> {
     if asked && state.cluster_version() < 2 {
-        let message = "a table's history can be set from cluster version 2 on: once every node runs a program \
+        let message = "a table's history, its demand on values and its touch on read can be set from cluster version 2 on: once every node runs a program \
                        that supports it, raise the version";
         return Err(Failure::new(Code::FailedPrecondition, message, None));
     }
     Ok(())
+}
+
+/// Refuses a schema that is none, before anybody has to go by it.
+fn check_values(values: Option<&ValueSettings>) -> Result<(), Failure> {
+    match values.filter(|values| !values.schema.is_empty()) {
+        Some(values) => Schema::parse(&values.schema).map(drop).map_err(failure::invalid),
+        None => Ok(()),
+    }
 }
 
 /// As many lists as there are partitions, to be compared with a table that exists.

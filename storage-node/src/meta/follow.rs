@@ -128,7 +128,19 @@ impl FollowedMap {
 
     /// What the partitions of a table must know.
     pub fn settings(&self, table: TableId) -> TableSettings {
-        self.tables.get(&table).and_then(|details| details.settings).unwrap_or_default()
+        self.tables.get(&table).and_then(|details| details.settings.clone()).unwrap_or_default()
+    }
+
+    /// The version of what the partitions of a table must know; 0: nobody has said anything.
+    pub fn settings_version(&self, table: TableId) -> u64 {
+        let settings = self.tables.get(&table).and_then(|details| details.settings.as_ref());
+        settings.map_or(0, |settings| settings.version)
+    }
+
+    /// How many milliseconds a read gives an item of a table; 0: none.
+    pub fn touch_on_read_ms(&self, table: TableId) -> u64 {
+        let settings = self.tables.get(&table).and_then(|details| details.settings.as_ref());
+        settings.map_or(0, |settings| settings.touch_on_read_ms)
     }
 
     /// A partition; 0 is the meta group.

@@ -34,6 +34,7 @@ pub mod switch;
 mod tables;
 #[cfg(test)]
 mod testing;
+mod values;
 
 pub use follow::FollowedMap;
 pub use records::{LoadError, RecordChange};

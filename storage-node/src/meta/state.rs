@@ -418,12 +418,12 @@ impl NodeDetails {
 
 impl TableDetails {
     pub(super) fn of(entry: &TableEntry) -> Self {
-        Self { owner: entry.owner.clone(), partitions: entry.partitions, settings: entry.settings }
+        Self { owner: entry.owner.clone(), partitions: entry.partitions, settings: entry.settings.clone() }
     }
 
     /// The table with everything that is known about it.
     pub(super) fn entry(&self, table: &Table) -> TableEntry {
-        convert::table_entry(table, self.partitions, &self.owner, self.settings)
+        convert::table_entry(table, self.partitions, &self.owner, self.settings.clone())
     }
 }
 

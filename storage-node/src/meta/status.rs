@@ -123,6 +123,7 @@ pub fn partitions(state: &MetaState, seen: &Seen<'_>, table: Option<&TableName>)
                 table_name: named.map(|table| table.name.to_string()).unwrap_or_default(),
                 approximate_bytes: group.map_or(0, |group| group.approximate_bytes),
                 applied_index: group.map_or(0, |group| group.applied_index),
+                expired_keys: group.map_or(0, |group| group.expired_keys),
                 trouble: trouble(state, partition, &groups, &alive, seen.max_lag).unwrap_or_default(),
             }
         })

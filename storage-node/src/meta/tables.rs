@@ -15,6 +15,7 @@ use proto::v1::{
 use super::records::RecordKey;
 use super::refusal::Refusal;
 use super::state::{Answer, Birth, MetaState, MoveId, TableDetails};
+use super::values;
 
 /// How many tables a cluster may have.
 pub const MOST_TABLES: usize = 4_096;
@@ -114,17 +115,18 @@ impl MetaState {
         let id = self.table_id(&alter.name)?;
         let current = self.map.tables.get(&id).map(|table| (table.replicas, table.default_ttl_ms));
         let (had_replicas, had_ttl) = current.unwrap_or_default();
-        let had = self.tables.get(&id).and_then(|details| details.settings);
+        let had = self.tables.get(&id).and_then(|details| details.settings.clone()).unwrap_or_default();
         let settings = match &alter.history {
-            Some(history) => with_history(had.unwrap_or_default(), history)?,
-            None => had.unwrap_or_default(),
+            Some(history) => with_history(had.clone(), history)?,
+            None => had.clone(),
         };
+        let settings = values::with_values(settings, alter.values.as_ref(), alter.touch_on_read_ms)?;
         let replicas = match alter.replicas {
             Some(wanted) if wanted != u32::from(had_replicas) => self.check_replicas(wanted)?,
             _ => had_replicas,
         };
         let default_ttl_ms = alter.default_ttl_ms.unwrap_or(had_ttl);
-        let settled = settings == had.unwrap_or_default();
+        let settled = settings == had;
         let same = settled && (replicas, default_ttl_ms) == (had_replicas, had_ttl);
         if !same {
             if let Some(table) = self.map.tables.get_mut(&id) {
@@ -169,7 +171,15 @@ impl MetaState {
 }
 
 fn first_settings(create: &CreateTable) -> Result<Option<TableSettings>, Refusal> {
-    create.history.as_ref().map(|history| with_history(TableSettings::default(), history)).transpose()
+    let nothing_said = create.history.is_none() && create.values.is_none() && create.touch_on_read_ms == 0;
+    if nothing_said {
+        return Ok(None);
+    }
+    let settings = match &create.history {
+        Some(history) => with_history(TableSettings::default(), history)?,
+        None => TableSettings::default(),
+    };
+    values::with_values(settings, create.values.as_ref(), Some(create.touch_on_read_ms)).map(Some)
 }
 
 /// Settings with another history, and the next version where it is another.
@@ -178,7 +188,7 @@ fn with_history(settings: TableSettings, history: &HistorySettings) -> Result<Ta
     if settings.history.as_ref().unwrap_or(&HistorySettings::default()) == history {
         return Ok(settings);
     }
-    Ok(TableSettings { version: settings.version + 1, history: Some(*history) })
+    Ok(TableSettings { version: settings.version + 1, history: Some(*history), ..settings })
 }
 
 fn check_history(history: &HistorySettings) -> Result<(), Refusal> {
@@ -216,6 +226,9 @@ fn same_table(create: &CreateTable, name: TableName, entry: TableEntry) -> Resul
     let wanted = create.history.unwrap_or_default();
     if differs.is_none() && wanted != history(entry.settings.as_ref()) {
         return Err(Refusal::TableExists { name, difference: ", with another history".to_owned() });
+    }
+    if let Some(difference) = values::difference(create, &entry).filter(|_| differs.is_none()) {
+        return Err(Refusal::TableExists { name, difference: difference.to_owned() });
     }
     if differs.is_none() && create.owner == entry.owner && !create.owner.is_empty() {
         return Ok(Answer::already(Outcome::Table(entry)));

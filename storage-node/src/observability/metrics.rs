@@ -55,6 +55,8 @@ pub struct Metrics {
     pub replicas: Gauge,
     /// Those of them that lead.
     pub leaders: Gauge,
+    /// Items that have ended and are not removed yet.
+    pub expired_keys: Gauge,
     /// Replicas whose group nobody uses.
     pub replicas_asleep: Gauge,
     /// Bytes in the data folder.
@@ -115,6 +117,10 @@ impl Metrics {
             ),
             replicas: gauge("kvstore_replicas", "Replicas on this node."),
             leaders: gauge("kvstore_leaders", "Replicas on this node that lead."),
+            expired_keys: gauge(
+                "kvstore_expired_keys",
+                "Keys of the partitions led here whose time is up and that are not removed yet; nobody is shown them.",
+            ),
             replicas_asleep: gauge(
                 "kvstore_replicas_asleep",
                 "Replicas on this node whose group nobody uses.",

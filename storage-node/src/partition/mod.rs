@@ -13,13 +13,17 @@
 
 pub mod answer;
 pub mod decimal;
+pub mod demand;
 pub mod descriptor;
 pub mod history;
 pub mod modify;
 pub mod operations;
 pub mod overlay;
+pub mod parts;
+pub mod patching;
 pub mod progress;
 pub mod read;
+pub mod selection;
 pub mod sessions;
 pub mod state;
 

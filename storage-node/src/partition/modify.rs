@@ -2,6 +2,7 @@
 //! comes between reading and writing.
 
 use bytes::{Bytes, BytesMut};
+use placement::Bucket;
 use proto::v1::modify_request::Change;
 use proto::v1::renew::Only;
 use proto::v1::unsuitable::Why;
@@ -13,13 +14,17 @@ use tonic::Code;
 
 use super::decimal::Decimal;
 use super::operations::{Evaluation, holds, version_of};
+use super::patching;
 use crate::storage::item::StoredItem;
 use crate::storage::state::StateResult;
+
+/// What a change came to, or why nothing was done.
+type Changed = Result<ModifyResponse, Failure>;
 
 impl Evaluation<'_> {
     /// Changes one item by what it is.
     pub(super) fn modify(&mut self, modify: ModifyRequest) -> StateResult<Outcome> {
-        let ModifyRequest { key, change, answer_before, most_bytes, default_ttl_ms, .. } = modify;
+        let ModifyRequest { key, change, answer_before, most_bytes, default_ttl_ms, condition, .. } = modify;
         let current = self.item(&key)?;
         let before = match (&current, answer_before) {
             (Some(item), true) => match self.show(&key, item.clone()) {
@@ -28,51 +33,77 @@ impl Evaluation<'_> {
             },
             _ => None,
         };
-        let most = usize::try_from(most_bytes).unwrap_or(usize::MAX);
-        let mut response = match change {
-            Some(Change::Replace(replace)) => self.replace(key, replace, current.as_ref())?,
-            Some(Change::Take(_)) => self.take(key, current.as_ref())?,
-            Some(Change::Renew(renew)) => self.renew(key, &renew, current)?,
-            Some(Change::Add(by)) => match added(current.as_ref(), by) {
+        let met = condition.as_ref().is_none_or(|condition| holds(condition, current.as_ref()));
+        let changed = match change {
+            Some(change) if met => {
+                let most = usize::try_from(most_bytes).unwrap_or(usize::MAX);
+                self.changed(key, change, current, most, default_ttl_ms)?
+            }
+            Some(_) => Ok(unchanged(current.as_ref())),
+            None => Err(unknown_change()),
+        };
+        Ok(match changed {
+            Ok(response) => Outcome::Modify(ModifyResponse { before, ..response }),
+            Err(refused) => Outcome::Failure(refused),
+        })
+    }
+
+    fn changed(
+        &mut self,
+        key: Bytes,
+        change: Change,
+        current: Option<StoredItem>,
+        most: usize,
+        default_ttl_ms: u64,
+    ) -> StateResult<Changed> {
+        match change {
+            Change::Replace(replace) => self.replace(key, replace, current.as_ref()),
+            Change::Take(_) => self.take(key, current.as_ref()).map(Ok),
+            Change::Renew(renew) => self.renew(key, &renew, current).map(Ok),
+            Change::Add(by) => match added(current.as_ref(), by) {
                 Ok(number) => {
-                    let response = self.rewrite(key, current, default_ttl_ms, number.to_string().into())?;
-                    ModifyResponse { number, ..response }
+                    let changed = self.rewrite(key, current, default_ttl_ms, number.to_string().into())?;
+                    Ok(changed.map(|response| ModifyResponse { number, ..response }))
                 }
-                Err(why) => return Ok(unsuitable(why)),
+                Err(why) => Ok(Err(unsuitable(why))),
             },
-            Some(Change::AddDecimal(by)) => match added_decimal(current.as_ref(), by.as_bytes()) {
+            Change::AddDecimal(by) => match added_decimal(current.as_ref(), by.as_bytes()) {
                 Ok(decimal) if decimal.len() <= most => {
-                    let response = self.rewrite(key, current, default_ttl_ms, decimal.clone().into())?;
-                    ModifyResponse { decimal, ..response }
+                    let changed = self.rewrite(key, current, default_ttl_ms, decimal.clone().into())?;
+                    Ok(changed.map(|response| ModifyResponse { decimal, ..response }))
                 }
-                Ok(_) => return Ok(unsuitable(Why::TooLong)),
-                Err(why) => return Ok(unsuitable(why)),
+                Ok(_) => Ok(Err(unsuitable(Why::TooLong))),
+                Err(why) => Ok(Err(unsuitable(why))),
             },
-            Some(Change::Append(more)) => {
+            Change::Append(more) => {
                 let value = current.as_ref().map(|item| item.value.clone()).unwrap_or_default();
                 if value.len() + more.len() > most {
-                    return Ok(unsuitable(Why::TooLong));
+                    return Ok(Err(unsuitable(Why::TooLong)));
                 }
                 let mut longer = BytesMut::with_capacity(value.len() + more.len());
                 longer.extend_from_slice(&value);
                 longer.extend_from_slice(&more);
-                self.rewrite(key, current, default_ttl_ms, longer.freeze())?
+                self.rewrite(key, current, default_ttl_ms, longer.freeze())
             }
-            Some(Change::Overwrite(over)) => {
+            Change::Overwrite(over) => {
                 let offset = usize::try_from(over.offset).unwrap_or(usize::MAX);
                 match overwritten(current.as_ref(), offset, &over.value, most) {
-                    Ok(Some(value)) => self.rewrite(key, current, default_ttl_ms, value)?,
-                    Ok(None) => unchanged(current.as_ref()),
-                    Err(why) => return Ok(unsuitable(why)),
+                    Ok(Some(value)) => self.rewrite(key, current, default_ttl_ms, value),
+                    Ok(None) => Ok(Ok(unchanged(current.as_ref()))),
+                    Err(why) => Ok(Err(unsuitable(why))),
                 }
             }
-            None => {
-                let message = "this node does not know the change";
-                return Ok(Outcome::Failure(Failure::new(Code::InvalidArgument, message, None)));
+            Change::MergePatch(_) | Change::JsonPatch(_) => {
+                match patching::patched(current.as_ref(), &change, most) {
+                    Ok(value) => {
+                        let mut item = self.rewritten(current, default_ttl_ms, value);
+                        item.content = ContentKind::Json;
+                        self.write(key, item)
+                    }
+                    Err(refused) => Ok(Err(refused)),
+                }
             }
-        };
-        response.before = before;
-        Ok(Outcome::Modify(response))
+        }
     }
 
     /// Copies or renames an item within the partition.
@@ -104,9 +135,9 @@ impl Evaluation<'_> {
         key: Bytes,
         replace: Replace,
         current: Option<&StoredItem>,
-    ) -> StateResult<ModifyResponse> {
+    ) -> StateResult<Changed> {
         if replace.condition.as_ref().is_some_and(|condition| !holds(condition, current)) {
-            return Ok(unchanged(current));
+            return Ok(Ok(unchanged(current)));
         }
         let content = replace.content();
         let deadline_ms = match &replace.lifetime {
@@ -146,18 +177,36 @@ impl Evaluation<'_> {
         if !meant {
             return Ok(unchanged(Some(&item)));
         }
-        self.write(key, StoredItem { deadline_ms, ..item })
+        if renew.quietly {
+            return Ok(self.renew_quietly(key, StoredItem { deadline_ms, ..item }));
+        }
+        self.write_as_it_is(key, StoredItem { deadline_ms, ..item })
     }
 
-    /// The item with another value: it lives as long as before, a new one as the table says.
+    /// Gives an item another end without a change that counts: whoever goes by its version has
+    /// nothing new to learn.
+    fn renew_quietly(&mut self, key: Bytes, item: StoredItem) -> ModifyResponse {
+        let bucket = self.descriptor.bucket_of(&key).unwrap_or(Bucket(0));
+        let response = ModifyResponse { applied: true, ..unchanged(Some(&item)) };
+        self.overlay.set(key, bucket, Some(item));
+        response
+    }
+
+    /// The item with another value.
     fn rewrite(
         &mut self,
         key: Bytes,
         current: Option<StoredItem>,
         default_ttl_ms: u64,
         value: Bytes,
-    ) -> StateResult<ModifyResponse> {
-        let item = match current {
+    ) -> StateResult<Changed> {
+        let item = self.rewritten(current, default_ttl_ms, value);
+        self.write(key, item)
+    }
+
+    /// An item with another value lives as long as before, a new one as the table says.
+    fn rewritten(&self, current: Option<StoredItem>, default_ttl_ms: u64, value: Bytes) -> StoredItem {
+        match current {
             Some(item) => StoredItem { value, ..item },
             None => {
                 let deadline_ms = match default_ttl_ms {
@@ -166,12 +215,19 @@ impl Evaluation<'_> {
                 };
                 StoredItem { version: 0, deadline_ms, content: ContentKind::Bytes, value }
             }
-        };
-        self.write(key, item)
+        }
+    }
+
+    /// Writes an item, if its value is what the table demands.
+    fn write(&mut self, key: Bytes, item: StoredItem) -> StateResult<Changed> {
+        match self.demand.check(&item.value) {
+            Ok(()) => self.write_as_it_is(key, item).map(Ok),
+            Err(refused) => Ok(Err(refused)),
+        }
     }
 
     /// Writes an item with a version of its own. One that has ended already is removed.
-    fn write(&mut self, key: Bytes, item: StoredItem) -> StateResult<ModifyResponse> {
+    fn write_as_it_is(&mut self, key: Bytes, item: StoredItem) -> StateResult<ModifyResponse> {
         let version = self.next_version();
         let size = item.value.len() as u64;
         let ended = item.is_due(self.progress.clock_ms);
@@ -247,17 +303,21 @@ fn overwritten(
     Ok(Some(value.into()))
 }
 
-fn unsuitable(why: Why) -> Outcome {
+fn unknown_change() -> Failure {
+    Failure::new(Code::InvalidArgument, "this node does not know the change", None)
+}
+
+fn unsuitable(why: Why) -> Failure {
     let message = match why {
         Why::NotAnInteger => "the value is not a whole number of 64 bits",
         Why::NotANumber => "the value is not a number",
         Why::Overflow => "the sum is not a whole number of 64 bits",
         Why::NotFinite => "the sum is not finite",
         Why::TooLong => "the value would become longer than values may be",
-        Why::Unspecified => "the value is not of a kind that this can be done to",
+        _ => "the value is not of a kind that this can be done to",
     };
     let detail = Detail::Unsuitable(Unsuitable { why: why.into() });
-    Outcome::Failure(Failure::new(Code::FailedPrecondition, message, Some(detail)))
+    Failure::new(Code::FailedPrecondition, message, Some(detail))
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ fn lasting(lasts: Lasts) -> Lifetime {
 }
 
 fn renewed(key: &'static str, lasts: Lasts, only: Only) -> ModifyRequest {
-    modify(key, Change::Renew(Renew { lifetime: Some(lasting(lasts)), only: only.into() }))
+    modify(key, Change::Renew(Renew { lifetime: Some(lasting(lasts)), only: only.into(), quietly: false }))
 }
 
 #[test]

@@ -10,9 +10,11 @@ use proto::v1::{
 };
 use tonic::Code;
 
+use super::demand::Demand;
 use super::descriptor::Descriptor;
 use super::history::History;
 use super::overlay::Overlay;
+use super::parts;
 use super::progress::Progress;
 use crate::storage::change::{Happened, StoredChange};
 use crate::storage::item::StoredItem;
@@ -34,6 +36,8 @@ pub struct Evaluation<'a> {
     pub overlay: &'a mut Overlay,
     /// The clock and the counter.
     pub progress: &'a mut Progress,
+    /// What the table demands of values.
+    pub demand: &'a Demand,
     /// Where changes are noted.
     pub history: &'a mut History,
     /// How many bytes this operation may still read.
@@ -56,7 +60,10 @@ impl Evaluation<'_> {
         }
         match operation {
             Kind::Batch(batch) => self.atomic_batch(batch),
-            Kind::Txn(txn) => self.transaction(txn),
+            Kind::Txn(txn) => match self.demand.check_txn(&txn) {
+                Ok(()) => self.transaction(txn),
+                Err(refused) => Ok(OperationResult { result: Some(Outcome::Failure(refused)) }),
+            },
             Kind::Clear(clear) => Ok(self.clear(&clear)),
             single => self.single(single),
         }
@@ -64,7 +71,7 @@ impl Evaluation<'_> {
 
     fn single(&mut self, operation: Kind) -> StateResult<OperationResult> {
         let outcome = match operation {
-            Kind::Put(put) => Outcome::Put(self.put(put)?),
+            Kind::Put(put) => self.put(put)?,
             Kind::Delete(delete) => Outcome::Delete(self.delete(delete)?),
             Kind::Get(get) => self.get(get)?,
             Kind::Exists(exists) => {
@@ -89,7 +96,22 @@ impl Evaluation<'_> {
         if let Err(refused) = self.take_room(found.as_ref().map_or(0, |item| item.value.len())) {
             return Ok(Outcome::Failure(refused));
         }
-        Ok(Outcome::Get(GetResponse { item: found.map(|item| item.show(get.key, clock_ms)) }))
+        let found = found.map(|item| self.touch(&get, item));
+        let shown = found.map(|item| parts::show(item, &get, clock_ms)).transpose();
+        Ok(shown.map_or_else(Outcome::Failure, |item| Outcome::Get(GetResponse { item })))
+    }
+
+    /// Gives an item that is read another end, where the read is to keep it alive and that is worth
+    /// a write.
+    fn touch(&mut self, get: &GetRequest, item: StoredItem) -> StoredItem {
+        let left_ms = item.deadline_ms.saturating_sub(self.progress.clock_ms);
+        if get.touch_ms == 0 || item.deadline_ms == 0 || !is_worth_a_touch(left_ms, get.touch_ms) {
+            return item;
+        }
+        let touched = StoredItem { deadline_ms: self.progress.clock_ms.saturating_add(get.touch_ms), ..item };
+        let bucket = self.descriptor.bucket_of(&get.key).unwrap_or(Bucket(0));
+        self.overlay.set(get.key.clone(), bucket, Some(touched.clone()));
+        touched
     }
 
     /// Takes room in the answer for a value.
@@ -124,12 +146,16 @@ impl Evaluation<'_> {
         OperationResult { result: Some(Outcome::Clear(ClearResponse {})) }
     }
 
-    fn put(&mut self, put: PutRequest) -> StateResult<PutResponse> {
+    fn put(&mut self, put: PutRequest) -> StateResult<Outcome> {
         if let Some(condition) = &put.condition {
             let current = self.item(&put.key)?;
             if !holds(condition, current.as_ref()) {
-                return Ok(PutResponse { applied: false, version: version_of(current.as_ref()) });
+                let version = version_of(current.as_ref());
+                return Ok(Outcome::Put(PutResponse { applied: false, version }));
             }
+        }
+        if let Err(refused) = self.demand.check(&put.value) {
+            return Ok(Outcome::Failure(refused));
         }
         let version = self.next_version();
         let deadline_ms = match put.ttl_ms {
@@ -138,7 +164,7 @@ impl Evaluation<'_> {
         };
         let item = StoredItem { version, deadline_ms, content: put.content(), value: put.value };
         self.set(put.key, Some(item))?;
-        Ok(PutResponse { applied: true, version })
+        Ok(Outcome::Put(PutResponse { applied: true, version }))
     }
 
     fn delete(&mut self, delete: DeleteRequest) -> StateResult<DeleteResponse> {
@@ -243,6 +269,13 @@ impl Evaluation<'_> {
         self.progress.counter += 1;
         self.progress.counter
     }
+}
+
+/// Whether giving an item that has so much left so much again gives it at least a tenth more: what
+/// is read often is not to be written as often. A part of the format, as all that decides what is
+/// applied.
+pub fn is_worth_a_touch(left_ms: u64, touch_ms: u64) -> bool {
+    touch_ms.saturating_sub(left_ms) > touch_ms / 10
 }
 
 /// What is answered where the partition does not own a key of the operation.

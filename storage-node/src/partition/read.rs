@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use placement::Bucket;
-use proto::v1::{Item, ScanPage, ScanPageRequest};
+use proto::v1::{ScanPage, ScanPageRequest};
 
 use super::descriptor::Descriptor;
 use super::overlay::{damaged, read_item};
+use super::selection::Selection;
 use crate::storage::item::{self, StoredItem};
 use crate::storage::keys::{self, KeyRange};
 use crate::storage::state::{StateIterator, StateResult, StateView};
@@ -60,7 +61,11 @@ pub fn scan_page(
         }
     }
     let mut page = ScanPage::default();
-    let mut bytes = 0;
+    let mut selection = match Selection::of_page(request) {
+        Ok(selection) => selection,
+        Err(refused) => return Ok(ScanPage { failure: Some(refused), ..page }),
+    };
+    let (mut bytes, mut looked_at) = (0, Vec::new());
     if request.count_only {
         for mut run in runs {
             while let Some((key, value)) = run.current() {
@@ -78,13 +83,30 @@ pub fn scan_page(
             let key = keys::user_key(key);
             let head = StoredItem::decode_head(value).map_err(|why| damaged(descriptor.table, key, &why))?;
             if !item::is_due(head.1, clock_ms) {
-                if page.items.len() as u64 == request.limit || bytes >= request.max_bytes {
+                let full = page.items.len() as u64 == request.limit || bytes >= request.max_bytes;
+                if full || selection.has_done_enough() {
                     page.more = true;
+                    page.looked_at = looked_at.into();
                     return Ok(page);
                 }
-                let shown = show(descriptor, key, value, request.keys_only, clock_ms)?;
-                bytes += (shown.key.len() + shown.value.len()) as u64 + 32;
-                page.items.push(shown);
+                let stored = StoredItem::decode(Bytes::copy_from_slice(value))
+                    .map_err(|why| damaged(descriptor.table, key, &why))?;
+                let picked = if selection.is_on() {
+                    looked_at.clear();
+                    looked_at.extend_from_slice(key);
+                    selection.pick(stored)
+                } else {
+                    Some(stored)
+                };
+                if let Some(picked) = picked {
+                    let key = Bytes::copy_from_slice(key);
+                    let shown = match request.keys_only {
+                        true => picked.outline(key, clock_ms),
+                        false => picked.show(key, clock_ms),
+                    };
+                    bytes += (shown.key.len() + shown.value.len()) as u64 + 32;
+                    page.items.push(shown);
+                }
             }
         }
         run.advance()?;
@@ -126,19 +148,6 @@ fn after_hash<'a>(
         }
     }
     state.iterate(&run_of(descriptor, bucket, request), request.reverse)
-}
-
-fn show(
-    descriptor: &Descriptor,
-    key: &[u8],
-    value: &[u8],
-    keys_only: bool,
-    clock_ms: u64,
-) -> StateResult<Item> {
-    let stored = StoredItem::decode(Bytes::copy_from_slice(value))
-        .map_err(|why| damaged(descriptor.table, key, &why))?;
-    let key = Bytes::copy_from_slice(key);
-    Ok(if keys_only { stored.outline(key, clock_ms) } else { stored.show(key, clock_ms) })
 }
 
 /// The part of a bucket that a scan asks for.

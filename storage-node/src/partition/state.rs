@@ -10,6 +10,7 @@ use proto::v1::{
 };
 
 use super::answer::Answer;
+use super::demand::Demand;
 use super::descriptor::Descriptor;
 use super::history::{Fresh, History};
 use super::operations::{self, Evaluation, READ_BY_ENTRY, READ_BY_ONE};
@@ -31,6 +32,7 @@ pub struct PartitionState {
     pub progress: Progress,
     /// What its table is like, as it was told; none: it was not told yet.
     pub settings: Option<TableSettings>,
+    demand: Demand,
     history: History,
     sessions: Sessions,
     overlay: Overlay,
@@ -87,6 +89,7 @@ impl PartitionState {
             None => None,
         };
         let history = History::load(group, settings.as_ref(), state)?;
+        let demand = Demand::of(settings.as_ref());
         let mut sessions = Sessions::from_watermark(progress.session_watermark_ms);
         let mut walk = state.iterate(&keys::sessions_of(group), false)?;
         while let Some((key, value)) = walk.current() {
@@ -100,6 +103,7 @@ impl PartitionState {
             descriptor,
             progress,
             settings,
+            demand,
             history,
             sessions,
             overlay: Overlay::default(),
@@ -196,6 +200,7 @@ impl PartitionState {
         if self.settings.as_ref().is_some_and(|known| known.version >= settings.version) {
             return;
         }
+        self.demand = Demand::of(Some(&settings));
         let kept = self.history.is_on();
         self.history.configure(&settings);
         match (kept, self.history.is_on()) {
@@ -266,6 +271,7 @@ impl PartitionState {
             state,
             overlay: &mut self.overlay,
             progress: &mut self.progress,
+            demand: &self.demand,
             history: &mut self.history,
             room: *room,
             room_of_entry: &mut self.room_of_entry,
@@ -417,6 +423,27 @@ pub fn earliest_deadline(state: &dyn StateView, descriptor: &Descriptor, from_ms
     Ok(earliest)
 }
 
+/// How many entries a partition's expiry index has that are due, between two moments; it is not
+/// counted further than a bound.
+pub fn count_due(
+    state: &dyn StateView,
+    descriptor: &Descriptor,
+    from_ms: u64,
+    now_ms: u64,
+) -> StateResult<u64> {
+    const MOST: u64 = 100_000;
+    let mut count = 0;
+    for bucket in descriptor.buckets.iter() {
+        let due = keys::due_between(descriptor.table, bucket, from_ms, now_ms);
+        let mut walk = state.iterate(&due, false)?;
+        while walk.current().is_some() && count < MOST {
+            count += 1;
+            walk.advance()?;
+        }
+    }
+    Ok(count)
+}
+
 /// Who sent an operation, where it may be sent again.
 fn retry_of(kind: &Kind) -> Option<&Retry> {
     match kind {
@@ -437,6 +464,7 @@ fn earliest_deadline_of(kind: &Kind, clock_ms: u64) -> u64 {
         inner.map(|kind| earliest_deadline_of(kind, clock_ms)).min().unwrap_or(u64::MAX)
     };
     match kind {
+        Kind::Get(get) if get.touch_ms > 0 => clock_ms.saturating_add(get.touch_ms),
         Kind::Put(put) if put.ttl_ms > 0 => clock_ms.saturating_add(put.ttl_ms),
         Kind::Modify(modify) => match &modify.change {
             Some(Change::Replace(replace)) => deadline_of(replace.lifetime.as_ref(), clock_ms),

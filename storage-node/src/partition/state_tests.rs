@@ -1,6 +1,6 @@
 use placement::{BucketCount, BucketRange, Epoch, TableId};
 use proto::v1::{
-    BatchRequest, Compare, Condition, DeleteRequest, Expire, GetRequest, Operation, PutRequest,
+    BatchRequest, Compare, Condition, DeleteRequest, Expire, GetRequest, Operation, PutRequest, ScanPage,
     ScanPageRequest, Tick, TxnRequest, compare::That, condition::Is, error_detail::Detail,
 };
 
@@ -70,8 +70,14 @@ impl Fixture {
         }
     }
 
+    /// A page of a scan by the partition's clock.
+    pub(in crate::partition) fn scan(&self, request: &ScanPageRequest) -> ScanPage {
+        let clock_ms = self.partition.progress.clock_ms;
+        scan_page(&*self.engine, &self.partition.descriptor, request, clock_ms).unwrap()
+    }
+
     /// The same state, loaded again from what is written.
-    fn reload(&mut self) {
+    pub(in crate::partition) fn reload(&mut self) {
         self.partition = PartitionState::load(GROUP, descriptor(), &*self.engine).unwrap();
     }
 }
@@ -407,7 +413,7 @@ mod history {
 
     fn configure(version: u64, keep: Keep, before: bool) -> command::Command {
         let history = HistorySettings { keep: keep.into(), before, ..HistorySettings::default() };
-        let settings = TableSettings { version, history: Some(history) };
+        let settings = TableSettings { version, history: Some(history), ..TableSettings::default() };
         command::Command::Configure(Configure { settings: Some(settings) })
     }
 

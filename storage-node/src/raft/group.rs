@@ -33,6 +33,7 @@ use crate::observability::metrics::{Lag, Metrics};
 use crate::partition::Answer;
 use crate::partition::history::{retention_of, surplus};
 use crate::partition::read::Found;
+use crate::partition::state::count_due;
 use crate::seams::clock;
 use crate::storage::state::{PinnedState, StateEngine, StateError, StateResult};
 
@@ -131,6 +132,10 @@ pub struct Group {
     raft: RaftHandle,
     engine: Arc<dyn StateEngine>,
     applied: Arc<Applied>,
+    /// While ended items are being removed: from when on.
+    expiring_from_ms: AtomicU64,
+    /// The version of the table's settings that the group was told of from here.
+    told_version: AtomicU64,
     flushed: Arc<Mutex<Option<Flushed>>>,
     proposals: Arc<Proposals>,
     barrier: SharedBarrier<GroupError>,
@@ -233,6 +238,8 @@ impl Group {
             raft,
             engine,
             applied,
+            expiring_from_ms: AtomicU64::new(u64::MAX),
+            told_version: AtomicU64::new(0),
             flushed,
             proposals,
             barrier: SharedBarrier::default(),
@@ -407,6 +414,7 @@ impl Group {
         // What is due by then is gone once the entry is applied, unless it says that more is left.
         let before_ms = self.applied.progress().clock_ms;
         let due = (self.applied.next_due_ms(), self.leader_clock_ms());
+        self.expiring_from_ms.store(due.0, Ordering::Release);
         self.applied.forget_next_due();
         let expire = Expire { limit: EXPIRE_AT_ONCE, extent: self.due_extent(due)? };
         let expired = self.propose(command::Command::Expire(expire), None).await;
@@ -416,6 +424,7 @@ impl Group {
             let earliest = crate::partition::state::earliest_deadline(&*self.engine, &descriptor, from_ms)?;
             self.applied.note_due(earliest);
         }
+        self.expiring_from_ms.store(u64::MAX, Ordering::Release);
         match expired? {
             Answer::Expired(answer) => Ok(answer.more),
             _ => Ok(false),
@@ -432,6 +441,17 @@ impl Group {
         Ok(Some(crate::partition::state::due_extent(&*self.engine, &descriptor, due, most)?))
     }
 
+    /// How many items have ended and are not removed yet, if this replica leads. Those that were
+    /// given another end meanwhile are counted until their old one is removed.
+    pub fn expired_keys(&self) -> StateResult<u64> {
+        let expiring_ms = self.expiring_from_ms.load(Ordering::Acquire);
+        let (from_ms, now_ms) = (self.applied.next_due_ms().min(expiring_ms), self.leader_clock_ms());
+        match self.applied.descriptor().filter(|_| from_ms <= now_ms && self.leads()) {
+            Some(descriptor) => count_due(&*self.engine, &descriptor, from_ms, now_ms),
+            None => Ok(0),
+        }
+    }
+
     /// Tells the group what its table is like, where it goes by older settings or none.
     pub async fn configure(&self, settings: TableSettings) -> Result<(), GroupError> {
         let known = self.applied.settings();
@@ -440,6 +460,20 @@ impl Group {
         }
         let configure = Configure { settings: Some(settings) };
         self.propose(command::Command::Configure(configure), None).await.map(|_| ())
+    }
+
+    /// Tells the group what its table is like before the next command, where it goes by older
+    /// settings or none: what is proposed from here on is judged by them. Once for each version; what
+    /// comes to nothing is done again by [`Group::settle`].
+    pub fn configure_first(&self, version: u64, settings: impl FnOnce() -> TableSettings) {
+        if self.told_version.fetch_max(version, Ordering::AcqRel) >= version {
+            return;
+        }
+        if self.applied.settings().is_none_or(|known| known.version < version) {
+            let configure = Configure { settings: Some(settings()) };
+            // It is in the queue now; nobody waits for its answer.
+            drop(self.propose(command::Command::Configure(configure), None));
+        }
     }
 
     /// Does what a table's settings want of a group that this replica leads: it is told of those
@@ -595,6 +629,7 @@ impl Group {
             term: metrics.current_term,
             applied_index: metrics.last_applied.map_or(0, |id| id.index()),
             approximate_bytes: 0,
+            expired_keys: 0,
             followers,
             voters: membership.voter_ids().collect(),
             learners: membership.membership().learner_ids().collect(),

@@ -72,7 +72,7 @@ impl Applied {
 
     /// What its table is like, as the group was told; none: it was not told yet.
     pub fn settings(&self) -> Option<TableSettings> {
-        *self.settings.read()
+        self.settings.read().clone()
     }
 
     /// What was changed lately.

@@ -9,6 +9,7 @@ use proto::v1::{
 
 use super::failure;
 use crate::partition::operations::{key_of, keys_of};
+use crate::partition::{parts, patching};
 
 /// The sizes that a node allows.
 #[derive(Debug, Clone, Copy)]
@@ -57,12 +58,17 @@ impl Limits {
             self.check_key(key)?;
         }
         match kind {
+            Kind::Get(get) => parts::projection_of(&get.paths).map(drop)?,
             Kind::Put(put) => self.check_value(&put.value)?,
             Kind::Modify(modify) => match &modify.change {
                 Some(Change::Replace(replace)) => self.check_value(&replace.value)?,
                 Some(Change::Append(value)) => self.check_value(value)?,
                 Some(Change::Overwrite(over)) => self.check_value(&over.value)?,
                 Some(Change::AddDecimal(by)) => self.check_value(by.as_bytes())?,
+                Some(change @ (Change::MergePatch(patch) | Change::JsonPatch(patch))) => {
+                    self.check_value(patch)?;
+                    patching::check(change)?;
+                }
                 Some(Change::Take(_) | Change::Renew(_) | Change::Add(_)) => {}
                 None => return Err(failure::invalid("the change is none that this node knows")),
             },

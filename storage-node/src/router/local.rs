@@ -7,9 +7,9 @@ use futures::future::BoxFuture;
 use placement::NodeId;
 use prost::Message;
 use proto::v1::{
-    BatchRequest, BatchResponse, ExistsResponse, Failure, GetRequest, GetResponse, Item, Operation,
-    Result as OperationResult, ScanPage, ScanPageRequest, command::Command, error_detail::Detail,
-    operation::Operation as Kind, result::Result as Outcome,
+    BatchRequest, BatchResponse, ExistsResponse, Failure, GetResponse, Operation, Result as OperationResult,
+    ScanPage, ScanPageRequest, command::Command, error_detail::Detail, operation::Operation as Kind,
+    result::Result as Outcome,
 };
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use super::operations::{is_write, too_late};
 use crate::partition::Answer;
 use crate::partition::descriptor::Descriptor;
 use crate::partition::operations::{READ_BY_ONE, key_of, keys_of, reads_too_much};
+use crate::partition::parts;
 use crate::partition::read::{read_key, scan_page};
 use crate::raft::{Ending, Group, GroupError};
 use crate::seams::threads;
@@ -105,7 +106,8 @@ fn begin_read(group: &Arc<Group>, kind: Kind, deadline: Instant) -> Done {
             match kind {
                 Kind::Get(get) => {
                     let (item, clock_ms) = read_item(&group, &get.key, get.stale).await?;
-                    Ok(Outcome::Get(GetResponse { item: item.map(|item| shown(item, &get, clock_ms)) }))
+                    let item = item.map(|item| parts::show(item, &get, clock_ms)).transpose();
+                    Ok(Outcome::Get(GetResponse { item: item.map_err(LocalError::Failed)? }))
                 }
                 Kind::Batch(batch) => read_all(&group, &batch).await,
                 Kind::Exists(exists) => {
@@ -118,11 +120,6 @@ fn begin_read(group: &Arc<Group>, kind: Kind, deadline: Instant) -> Done {
         tokio::time::timeout_at(deadline, read).await.unwrap_or_else(|_| Err(LocalError::Failed(too_late())))
     }
     .boxed()
-}
-
-fn shown(item: StoredItem, get: &GetRequest, clock_ms: u64) -> Item {
-    let key = get.key.clone();
-    if get.without_value { item.outline(key, clock_ms) } else { item.show(key, clock_ms) }
 }
 
 /// Many reads, behind one barrier.
@@ -212,7 +209,8 @@ fn answer(kind: &Kind, item: Option<StoredItem>, clock_ms: u64, room: &mut usize
             match room.checked_sub(bytes) {
                 Some(left) => {
                     *room = left;
-                    Outcome::Get(GetResponse { item: item.map(|item| shown(item, get, clock_ms)) })
+                    let shown = item.map(|item| parts::show(item, get, clock_ms)).transpose();
+                    shown.map_or_else(Outcome::Failure, |item| Outcome::Get(GetResponse { item }))
                 }
                 None => Outcome::Failure(reads_too_much((READ_BY_ONE - *room + bytes) as u64)),
             }
@@ -280,5 +278,9 @@ pub async fn scan(
         Ok(ScanPage { revision, ..page })
     })
     .await;
-    page.map_err(|error: StateError| LocalError::of(error.into()))
+    let page = page.map_err(|error: StateError| LocalError::of(error.into()))?;
+    match page.failure {
+        Some(refused) => Err(LocalError::Failed(refused)),
+        None => Ok(page),
+    }
 }

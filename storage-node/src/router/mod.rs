@@ -18,10 +18,12 @@ pub mod doorway;
 pub mod failure;
 pub mod limits;
 pub mod local;
+mod newer;
 pub mod newest;
 pub mod operations;
 pub mod scan;
 pub mod scatter;
+mod touch;
 pub mod whole_table;
 
 pub use admission::Admission;

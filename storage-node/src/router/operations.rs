@@ -26,16 +26,18 @@ use super::doorway::Doorway;
 use super::failure;
 use super::limits::Limits;
 use super::local::{self, LocalError};
+use super::newer;
 use super::newest::NewestMap;
+use super::touch::{self, Touches};
 use crate::disk::DiskWatch;
 use crate::meta::FollowedMap;
 use crate::observability::metrics::Metrics;
 use crate::observability::slow::SlowOperations;
 use crate::observability::traces::Traces;
 use crate::partition::operations::keys_of;
-use crate::raft::Groups;
 use crate::raft::network::forward::ForwardError;
 use crate::raft::network::peers::Peers;
+use crate::raft::{Group, Groups};
 use crate::seams::{clock, runtime};
 
 /// A read that another node does not answer is tried again after this long.
@@ -178,7 +180,10 @@ impl Router {
         let within = counted.within(context);
         let context = &*within;
         let inside = self.doorway.enter();
-        let outcome = match self.prepare(kind) {
+        let prepared = self.prepare(kind);
+        let touches =
+            prepared.as_ref().ok().and_then(|done| Touches::of(done.table.name.as_str(), &done.kind));
+        let outcome = match prepared {
             Err(Unprepared::Refused(failure)) => std::future::ready((Err(failure), Way::default())).boxed(),
             Err(Unprepared::NoTable(name)) => {
                 let (router, context) = (Arc::clone(self), context.clone());
@@ -188,6 +193,20 @@ impl Router {
                 self.scatter(context, &table, batch).map(|outcome| (Ok(outcome), Way::default())).boxed()
             }
             Ok(prepared) => self.begin_prepared(context, Arc::new(prepared)),
+        };
+        let outcome = match touches {
+            None => outcome,
+            Some(touches) => {
+                let (router, context) = (Arc::clone(self), context.clone());
+                async move {
+                    let (mut outcome, way) = outcome.await;
+                    if let Ok(outcome) = &mut outcome {
+                        touches.carry_out(&router, &context, outcome).await;
+                    }
+                    (outcome, way)
+                }
+                .boxed()
+            }
         };
         outcome
             .map(move |(outcome, way)| {
@@ -244,15 +263,18 @@ impl Router {
         self.map().table(&name).cloned().ok_or_else(|| failure::unknown_table(name.as_str()))
     }
 
-    fn prepare(&self, mut kind: Kind) -> Result<Prepared, Unprepared> {
+    pub(super) fn prepare(&self, mut kind: Kind) -> Result<Prepared, Unprepared> {
         self.parts.limits.check(&kind)?;
         let name = table_of(&kind);
         let table = self.table(name).map_err(|failure| match failure.reason() {
             Some(Detail::UnknownTable(_)) => Unprepared::NoTable(name.to_owned()),
             _ => Unprepared::Refused(failure),
         })?;
+        let map = self.map();
+        newer::check(&kind, map.cluster_version())?;
         self.check_disk(&kind)?;
         settle(&mut kind, &table, &self.parts.limits);
+        touch::settle(&mut kind, map.touch_on_read_ms(table.id));
         Ok(Prepared { table, kind })
     }
 
@@ -407,6 +429,7 @@ impl Router {
         match target {
             Target::Nowhere => std::future::ready(Attempt::Again(None)).boxed(),
             Target::Here(group) => {
+                self.tell_first(&group, kind);
                 let answer = local::begin(&group, kind.clone(), &self.admission, context.deadline);
                 answer.map(from_local).boxed()
             }
@@ -415,6 +438,18 @@ impl Router {
                 let (operation, writes) = (encoded(kind), is_write(kind));
                 async move { router.forward(&context, partition, node, operation, writes).await }.boxed()
             }
+        }
+    }
+
+    /// Has a write judged by what its table is like now, as far as this node has heard.
+    fn tell_first(&self, group: &Group, kind: &Kind) {
+        let map = self.map();
+        if !is_write(kind) || map.cluster_version() < newer::SINCE_VERSION {
+            return;
+        }
+        if let Some(partition) = map.partition(group.group) {
+            let table = partition.table;
+            group.configure_first(map.settings_version(table), || map.settings(table));
         }
     }
 
@@ -514,6 +549,7 @@ impl Router {
         self.check_disk(&kind)?;
         let deadline = clock::now() + Duration::from_millis(request.timeout_ms);
         let span = asked::begin_forwarded(self, request.trace.as_ref(), asked::counted(&kind), &group);
+        self.tell_first(&group, &kind);
         let done = local::begin(&group, kind, &self.admission, deadline).await;
         let done = done.map_err(|error| match error {
             LocalError::NotLeader(leader) => failure::not_leader(id, leader, String::new()),

@@ -18,8 +18,10 @@ use super::context::Context;
 use super::cursor;
 use super::failure;
 use super::local::{self, LocalError};
+use super::newer;
 use super::operations::{Router, too_late};
 use crate::observability::metrics::{Operation, Outcome};
+use crate::partition::selection::Selection;
 use crate::raft::Group;
 use crate::seams::{clock, runtime};
 
@@ -28,6 +30,9 @@ const ASKED_AT_ONCE: usize = 8;
 /// A partition is asked for a little more than its share, so that most pages need one round.
 const SPARE_ITEMS: u64 = 16;
 const SPARE_BYTES: u64 = 64 << 10;
+/// How often the partitions are asked for one page by a scan that selects: with few items that it
+/// wants it would else go on for as long as there are others.
+const MOST_ROUNDS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One partition's part of a scan.
@@ -78,6 +83,8 @@ impl Router {
         request: &ScanRequest,
     ) -> Result<ScanResponse, Failure> {
         let table = self.known_table(context, &request.table).await?;
+        newer::check_scan(request, self.map().cluster_version())?;
+        Selection::of(&request.filter, &request.paths)?;
         for key in [&request.start, &request.end, &request.prefix] {
             if !key.is_empty() {
                 self.limits().check_key(key)?;
@@ -94,9 +101,8 @@ impl Router {
         }
         loop {
             match self.merge(context, &table, request, &bounds, wanted).await {
-                Ok((items, more)) => {
-                    let last = items.last().map(|item| item.key.clone());
-                    let cursor = match last.filter(|_| more) {
+                Ok((items, last)) => {
+                    let cursor = match last {
                         Some(last) => cursor::after(self.cluster(), table.id, request, last),
                         None => Bytes::new(),
                     };
@@ -122,7 +128,7 @@ impl Router {
         request: &ScanRequest,
         bounds: &Bounds,
         wanted: u64,
-    ) -> Result<(Vec<Item>, bool), ScanError> {
+    ) -> Result<(Vec<Item>, Option<Bytes>), ScanError> {
         let map = self.map();
         let begin = |partition: &&Partition| Part {
             partition: partition.id,
@@ -136,21 +142,44 @@ impl Router {
             items: (wanted.div_ceil(among) + SPARE_ITEMS).min(wanted + 1),
             bytes: self.limits().page_bytes / among + SPARE_BYTES,
         };
+        let selects = !request.filter.is_empty() || !request.paths.is_empty();
         let (mut items, mut bytes) = (Vec::new(), 0);
-        loop {
+        for round in 1_usize.. {
             self.refill(context, request, bounds, share, &mut parts).await?;
             // As long as every part that has more shows its next item, the front is known.
             while parts.iter().all(|part| !part.items.is_empty() || !part.more) {
-                let Some(part) = front(&mut parts, request.reverse) else { return Ok((items, false)) };
+                let Some(part) = front(&mut parts, request.reverse) else { return Ok((items, None)) };
                 if items.len() as u64 == wanted || bytes >= self.limits().page_bytes {
-                    return Ok((items, true));
+                    let last = items.last().map(|item: &Item| item.key.clone());
+                    return Ok((items, last));
                 }
                 if let Some(item) = part.items.pop_front() {
                     bytes += (item.key.len() + item.value.len()) as u64 + 32;
                     items.push(item);
                 }
             }
+            if selects && round >= MOST_ROUNDS {
+                let last = horizon(&parts, request.reverse);
+                let reached = |item: &Item| match (&last, request.reverse) {
+                    (Some(last), false) => item.key <= *last,
+                    (Some(last), true) => item.key >= *last,
+                    (None, _) => true,
+                };
+                while let Some(part) = front(&mut parts, request.reverse) {
+                    match part.items.pop_front().filter(|item| reached(item)) {
+                        Some(item) if (items.len() as u64) < wanted => items.push(item),
+                        // What is beyond is found again by the next page.
+                        Some(_) => {
+                            let last = items.last().map(|item: &Item| item.key.clone());
+                            return Ok((items, last));
+                        }
+                        None => break,
+                    }
+                }
+                return Ok((items, last));
+            }
         }
+        Ok((items, None))
     }
 
     /// Asks every partition that has more and shows nothing.
@@ -177,6 +206,8 @@ impl Router {
                 stale: request.stale,
                 limit: share.items,
                 max_bytes: share.bytes,
+                filter: request.filter.clone(),
+                paths: request.paths.clone(),
                 ..ScanPageRequest::default()
             };
             let (router, context) = (Arc::clone(self), context.clone());
@@ -188,7 +219,9 @@ impl Router {
         let mut pages = stream::iter(asks).buffer_unordered(ASKED_AT_ONCE);
         while let Some(answered) = pages.next().await {
             let (part, page) = answered?;
-            part.last_key = page.items.last().map(|item| item.key.clone()).or(part.last_key.take());
+            let shown = page.items.last().map(|item| item.key.clone());
+            let looked_at = Some(page.looked_at).filter(|key| !key.is_empty());
+            part.last_key = looked_at.or(shown).or(part.last_key.take());
             part.more = page.more;
             part.items.extend(page.items);
         }
@@ -341,6 +374,13 @@ fn front(parts: &mut [Part], reverse: bool) -> Option<&mut Part> {
     let keyed = parts.iter_mut().filter(|part| !part.items.is_empty());
     let key = |part: &&mut Part| part.items.front().map(|item| item.key.clone());
     if reverse { keyed.max_by_key(key) } else { keyed.min_by_key(key) }
+}
+
+/// How far every part has been looked through: the first key in the scan's direction at which one
+/// ended that has more.
+fn horizon(parts: &[Part], reverse: bool) -> Option<Bytes> {
+    let ends = parts.iter().filter(|part| part.more).filter_map(|part| part.last_key.clone());
+    if reverse { ends.max() } else { ends.min() }
 }
 
 fn bounds_of(request: &ScanRequest) -> Bounds {

@@ -56,6 +56,7 @@ pub fn partition_json(partition: &PartitionStatus) -> Value {
         "replicas": entry.replicas.iter().map(replica).collect::<Vec<_>>(),
         "approximate_bytes": partition.approximate_bytes,
         "applied_index": partition.applied_index,
+        "expired_keys": partition.expired_keys,
         "trouble": partition.trouble,
     })
 }

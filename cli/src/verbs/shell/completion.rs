@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The most keys that are offered; there may be millions.
 const MOST_KEYS: u64 = 50;
 /// Verbs whose first words are keys.
-const TAKE_KEYS: [&str; 5] = ["get", "put", "delete", "exists", "scan"];
+const TAKE_KEYS: [&str; 6] = ["get", "put", "patch", "delete", "exists", "scan"];
 
 /// Knows what may come next on a line.
 pub struct Completion {

@@ -46,6 +46,7 @@ fn unsuitable_text(why: Why) -> &'static str {
         Why::Overflow => "increment or decrement would overflow",
         Why::NotFinite => "increment would produce NaN or Infinity",
         Why::TooLong => "string exceeds maximum allowed size (proto-max-bulk-len)",
-        Why::Unspecified => "the value is not of a kind that this can be done to",
+        Why::NotAsDemanded => "the table takes only values that are as it demands",
+        _ => "the value is not of a kind that this can be done to",
     }
 }

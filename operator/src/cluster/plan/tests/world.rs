@@ -98,6 +98,8 @@ impl World {
             buckets: 64,
             default_ttl_ms: 0,
             history: proto::v1::HistorySettings::default(),
+            values: proto::v1::ValueSettings::default(),
+            touch_on_read_ms: 0,
             owner: String::new(),
         });
         for node in world.view_mut().nodes.values_mut() {

@@ -65,6 +65,11 @@ pub struct Query {
 impl Query {
     /// Reads a query in which these names may stand, each once. As in forms, `+` is a space.
     pub fn of(parts: &Parts, expected: &[&str]) -> Result<Self, Problem> {
+        Self::with_list(parts, expected, "")
+    }
+
+    /// The same where one of the names may stand several times.
+    pub fn with_list(parts: &Parts, expected: &[&str], list: &str) -> Result<Self, Problem> {
         let mut found: Vec<(String, Vec<u8>)> = Vec::new();
         let pairs = parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         for pair in pairs {
@@ -74,7 +79,7 @@ impl Query {
                 let known = if expected.is_empty() { "none".to_owned() } else { expected.join(", ") };
                 return Err(Problem::invalid(format!("there is no parameter {name:?} here; known: {known}")));
             }
-            if found.iter().any(|(other, _)| *other == name) {
+            if name != list && found.iter().any(|(other, _)| *other == name) {
                 return Err(Problem::invalid(format!("the parameter {name:?} is given twice")));
             }
             let value = decoded(&value.replace('+', "%20"), &name)?;
@@ -95,6 +100,15 @@ impl Query {
             .map(|bytes| String::from_utf8(bytes.into()))
             .transpose()
             .map_err(|_| Problem::invalid(format!("the parameter {name:?} is not UTF-8")))
+    }
+
+    /// All that a parameter is given as, each of which must be text.
+    pub fn texts(&self, name: &str) -> Result<Vec<String>, Problem> {
+        let text = |value: &Vec<u8>| {
+            String::from_utf8(value.clone())
+                .map_err(|_| Problem::invalid(format!("the parameter {name:?} is not UTF-8")))
+        };
+        self.found.iter().filter(|(other, _)| other == name).map(|(_, value)| text(value)).collect()
     }
 
     /// A parameter that must be of a type that is written as text.
@@ -159,6 +173,10 @@ mod tests {
         let read = query("key=a%26b+c&stale=true", &["key", "stale"]).unwrap();
         assert_eq!(read.key().unwrap(), "a&b c");
         assert!(read.flag("stale").unwrap());
+        let request = Request::get("/api/v1/kv?path=$.a&path=$.b").body(()).unwrap();
+        let listed = Query::with_list(&request.into_parts().0, &["path"], "path").unwrap();
+        assert_eq!(listed.texts("path").unwrap(), ["$.a", "$.b"]);
+        assert!(query("path=1&path=2", &["path"]).is_err());
         assert!(query("kee=1", &["key"]).is_err());
         assert!(query("key=1&key=2", &["key"]).is_err());
         assert!(query("", &["key"]).unwrap().key().is_err());

@@ -62,6 +62,17 @@ pub struct KeyInQuery {
     pub key64: Option<String>,
 }
 
+/// Parts of values.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PathsInQuery {
+    /// Of a value that is JSON only what this path leads to, such as `$.address.city` (RFC 9535, without descents,
+    /// filters, slices and unions). May be given several times: the value is then an object with a member for each path
+    /// that leads somewhere.
+    #[param(max_items = 64)]
+    pub path: Option<Vec<String>>,
+}
+
 /// Where a read may be answered.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -152,7 +163,7 @@ macro_rules! problems {
 
 problems!(
     /// Of a read of one key.
-    ReadProblems, ALWAYS, &[Kind::NoSuchKey, Kind::ConditionNotMet]
+    ReadProblems, ALWAYS, &[Kind::NoSuchKey, Kind::ConditionNotMet, Kind::ValueNotJson]
 );
 problems!(
     /// Of a scan.
@@ -165,14 +176,25 @@ problems!(
 problems!(
     /// Of a write of one key.
     WriteProblems, ALWAYS, OF_BODIES,
-    &[Kind::NoSuchKey, Kind::ConditionNotMet, Kind::ValueTooLarge, Kind::IdempotencyKeyReused, Kind::OutcomeUnknown]
+    &[
+        Kind::NoSuchKey, Kind::ConditionNotMet, Kind::ValueTooLarge, Kind::NotAsDemanded, Kind::IdempotencyKeyReused,
+        Kind::OutcomeUnknown
+    ]
+);
+problems!(
+    /// Of a patch of one key.
+    PatchProblems, ALWAYS, OF_BODIES,
+    &[
+        Kind::NoSuchKey, Kind::ConditionNotMet, Kind::ValueTooLarge, Kind::ValueNotJson, Kind::PatchFailed,
+        Kind::NotAsDemanded, Kind::IdempotencyKeyReused, Kind::OutcomeUnknown
+    ]
 );
 problems!(
     /// Of a batch.
     BatchProblems, ALWAYS, OF_BODIES,
     &[
         Kind::CrossSlot, Kind::ConditionNotMet, Kind::ValueTooLarge, Kind::TooManyOperations, Kind::BatchTooLarge,
-        Kind::IdempotencyKeyReused, Kind::OutcomeUnknown
+        Kind::NotAsDemanded, Kind::IdempotencyKeyReused, Kind::OutcomeUnknown
     ]
 );
 problems!(

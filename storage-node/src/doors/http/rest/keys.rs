@@ -20,8 +20,9 @@ use super::address::{self, Query};
 use super::body::{self, Media};
 use super::conditions::{Conditions, Shown, entity_tag};
 use super::documents::{
-    ConditionHeaders, KeyInPath, KeyInQuery, ReadProblems, Retryable, Stale, Ttl, WriteProblems,
+    ConditionHeaders, KeyInPath, KeyInQuery, PathsInQuery, ReadProblems, Retryable, Stale, Ttl, WriteProblems,
 };
+use super::patch;
 use super::problem::{Kind, Problem};
 use super::values::{self, Encoding, ItemShown, Stored};
 use super::{Answer, Api, another_result, json, wants_bytes};
@@ -72,11 +73,9 @@ pub struct Deleted {
 
 /// The routes, for the table that stands before them.
 pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(get_by_path, put_by_path, delete_by_path)).routes(routes!(
-        get_by_query,
-        put_by_query,
-        delete_by_query
-    ))
+    OpenApiRouter::new()
+        .routes(routes!(get_by_path, put_by_path, patch::patch_by_path, delete_by_path))
+        .routes(routes!(get_by_query, put_by_query, patch::patch_by_query, delete_by_query))
 }
 
 /// Read a key
@@ -85,7 +84,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 /// where it is not UTF-8; with `Accept: application/octet-stream` its bytes come as they are.
 #[utoipa::path(
     get, path = "/kv/{key}", tag = "keys", operation_id = "getKey",
-    params(KeyInPath, Stale, ConditionHeaders),
+    params(KeyInPath, PathsInQuery, Stale, ConditionHeaders),
     responses(
         (status = 200, description = "The item", headers(("ETag" = String, description = "The key's version")),
             content((ItemShown = "application/json"), (Vec<u8> = "application/octet-stream"))),
@@ -95,15 +94,15 @@ pub fn routes() -> OpenApiRouter<Api> {
 )]
 async fn get_by_path(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
-    let query = Query::of(&parts, &["stale"])?;
+    let query = Query::with_list(&parts, &["stale", "path"], "path")?;
     let key = address::key_in(address::path_of(&parts))?;
-    get(&api, &parts, key, query.flag("stale")?).await
+    get(&api, &parts, key, &query).await
 }
 
 /// Read a key that a path cannot name
 #[utoipa::path(
     get, path = "/kv", tag = "keys", operation_id = "getKeyByQuery",
-    params(KeyInQuery, Stale, ConditionHeaders),
+    params(KeyInQuery, PathsInQuery, Stale, ConditionHeaders),
     responses(
         (status = 200, description = "The item", headers(("ETag" = String, description = "The key's version")),
             content((ItemShown = "application/json"), (Vec<u8> = "application/octet-stream"))),
@@ -113,8 +112,8 @@ async fn get_by_path(api: Api, request: Request) -> Answer {
 )]
 async fn get_by_query(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
-    let query = Query::of(&parts, &["key", "key64", "stale"])?;
-    get(&api, &parts, query.key()?, query.flag("stale")?).await
+    let query = Query::with_list(&parts, &["key", "key64", "stale", "path"], "path")?;
+    get(&api, &parts, query.key()?, &query).await
 }
 
 /// Write a key
@@ -182,12 +181,13 @@ async fn delete_by_query(api: Api, request: Request) -> Answer {
     delete(&api, &parts, key).await
 }
 
-async fn get(api: &Api, parts: &Parts, key: Bytes, stale: bool) -> Answer {
+async fn get(api: &Api, parts: &Parts, key: Bytes, query: &Query) -> Answer {
+    let (stale, paths) = (query.flag("stale")?, query.texts("path")?);
+    let by_path = !paths.is_empty();
     let conditions = Conditions::of(&parts.headers)?;
     let table = address::table_in(address::path_of(parts))?;
-    let Outcome::Get(got) =
-        api.run(Operation::Get(GetRequest { table, key, stale, ..GetRequest::default() })).await?
-    else {
+    let asked = GetRequest { table, key, stale, paths, ..GetRequest::default() };
+    let Outcome::Get(got) = api.run(Operation::Get(asked)).await? else {
         return Err(another_result().into());
     };
     let version = got.item.as_ref().map_or(0, |item| item.version);
@@ -196,7 +196,7 @@ async fn get(api: &Api, parts: &Parts, key: Bytes, stale: bool) -> Answer {
     let mut response = match shown {
         Shown::NotModified => StatusCode::NOT_MODIFIED.into_response(),
         Shown::Whole if wants_bytes(&parts.headers) => bytes_of(item),
-        Shown::Whole => json(StatusCode::OK, &values::show(&item, true))?,
+        Shown::Whole => json(StatusCode::OK, &values::show_part(&item, true, by_path))?,
     };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, entity_tag(version));

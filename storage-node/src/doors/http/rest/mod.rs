@@ -43,6 +43,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod layers;
 pub mod openapi;
+mod patch;
 pub mod problem;
 pub mod range;
 pub mod stats;

@@ -92,7 +92,8 @@ fn complete(mut document: OpenApi) -> OpenApi {
         if of_key {
             item.head = item.get.as_ref().map(without_body);
         }
-        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.head];
+        let operations =
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete, &mut item.head];
         for operation in operations.into_iter().flatten().filter(|_| in_table) {
             operation.parameters.get_or_insert_default().insert(0, table_in_path());
             if let Some(id) = &mut operation.operation_id {
@@ -191,7 +192,7 @@ mod tests {
                 assert!(named, "{method} {path} does not describe {segment}");
             }
         }
-        assert!(names.contains("headKey") && names.contains("putKeyByQueryInTable"), "{names:?}");
+        assert!(names.contains("headKey") && names.contains("patchKeyByQueryInTable"), "{names:?}");
     }
 
     #[test]

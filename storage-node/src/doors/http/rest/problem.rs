@@ -3,7 +3,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use proto::v1::{Failure, error_detail::Detail};
+use proto::v1::{Failure, error_detail::Detail, unsuitable::Why};
 use serde_json::{Map, Value, json};
 use tonic::Code;
 
@@ -134,9 +134,24 @@ impl From<Failure> for Problem {
             Some(Detail::AlreadyExists(exists)) => {
                 plain(Kind::AlreadyExists).with("what", exists.what.clone())
             }
-            // No route of this door asks for what may not suit a value.
-            Some(Detail::WrongCluster(_) | Detail::Unsuitable(_)) => plain(Kind::NotPossibleNow),
+            Some(Detail::Unsuitable(unsuitable)) => plain(kind_of_why(unsuitable.why())),
+            Some(Detail::WrongCluster(_)) => plain(Kind::NotPossibleNow),
             None => plain(kind_of_code(code)),
+        }
+    }
+}
+
+fn kind_of_why(why: Why) -> Kind {
+    match why {
+        Why::NotJson => Kind::ValueNotJson,
+        Why::NoSuchKey => Kind::NoSuchKey,
+        Why::NoSuchPath | Why::TestFailed | Why::TooDeep => Kind::PatchFailed,
+        Why::TooLong => Kind::ValueTooLarge,
+        Why::TooMuchWork => Kind::OverLimit,
+        Why::NotAsDemanded => Kind::NotAsDemanded,
+        // No route of this door asks for changes that ask for numbers.
+        Why::Unspecified | Why::NotAnInteger | Why::NotANumber | Why::Overflow | Why::NotFinite => {
+            Kind::NotPossibleNow
         }
     }
 }

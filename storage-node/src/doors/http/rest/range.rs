@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::address::{self, BASE64_URL, Query};
-use super::documents::{RangeProblems, Stale};
+use super::documents::{PathsInQuery, RangeProblems, Stale};
 use super::problem::Problem;
 use super::values::{self, ItemShown};
 use super::{Answer, Api, json};
@@ -34,6 +34,10 @@ pub struct RangeAsked {
     pub reverse: Option<bool>,
     /// Without values.
     pub keys_only: Option<bool>,
+    /// Only items whose values are JSON and of which this holds, such as `$.age >= 18 and exists($.email)`. A page may
+    /// then have a cursor and few items, or none.
+    #[param(min_length = 1, max_length = 4096)]
+    pub filter: Option<String>,
 }
 
 /// A page of items.
@@ -55,13 +59,14 @@ pub fn routes() -> OpenApiRouter<Api> {
 /// List keys in their order
 #[utoipa::path(
     get, path = "/kv/range", tag = "keys", operation_id = "range",
-    params(RangeAsked, Stale),
+    params(RangeAsked, PathsInQuery, Stale),
     responses((status = 200, body = Page, description = "A page of items"), RangeProblems)
 )]
 async fn range(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
-    let expected = ["startKey", "endKey", "prefix", "limit", "cursor", "reverse", "keysOnly", "stale"];
-    let query = Query::of(&parts, &expected)?;
+    let expected =
+        ["startKey", "endKey", "prefix", "limit", "cursor", "reverse", "keysOnly", "stale", "filter", "path"];
+    let query = Query::with_list(&parts, &expected, "path")?;
     let limit = query.parsed::<u64>("limit", "a number of items")?;
     if limit == Some(0) {
         return Err(Problem::invalid(
@@ -79,9 +84,12 @@ async fn range(api: Api, request: Request) -> Answer {
         keys_only,
         cursor: query.base64("cursor")?.unwrap_or_default(),
         stale: query.flag("stale")?,
+        filter: query.text("filter")?.unwrap_or_default(),
+        paths: query.texts("path")?,
     };
     let page = api.scan(&asked).await?;
-    let items: Vec<_> = page.items.iter().map(|item| values::show(item, !keys_only)).collect();
+    let by_path = !asked.paths.is_empty();
+    let items: Vec<_> = page.items.iter().map(|item| values::show_part(item, !keys_only, by_path)).collect();
     let cursor = (!page.cursor.is_empty()).then(|| BASE64_URL.encode(&page.cursor));
     json(StatusCode::OK, &Page { count: items.len(), items, cursor })
 }

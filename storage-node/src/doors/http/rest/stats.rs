@@ -59,6 +59,8 @@ pub struct PartitionShown {
     pub replicas: Vec<ReplicaShown>,
     /// About how many bytes one copy takes on disk.
     pub approximate_bytes: u64,
+    /// Keys whose time is up and that are not removed yet; nobody is shown them. At most 100,000 are counted.
+    pub expired_keys: u64,
     /// How much of its log its leader has applied.
     pub applied_index: u64,
     /// Why it does not serve; null: it does.
@@ -74,6 +76,8 @@ pub struct StatsShown {
     pub table: TableShown,
     /// About how many bytes one copy of it takes on disk.
     pub approximate_bytes: u64,
+    /// Keys whose time is up and that are not removed yet; nobody is shown them.
+    pub expired_keys: u64,
     /// Partitions that nobody leads.
     pub partitions_without_leader: usize,
     /// How many partitions each node leads, by its name or, where that is not known, its id.
@@ -137,6 +141,7 @@ pub async fn describe(api: &Api, name: String) -> Answer {
     let shown = StatsShown {
         table: TableShown::from(described.table.unwrap_or_default()),
         approximate_bytes: partitions.iter().map(|partition| partition.approximate_bytes).sum(),
+        expired_keys: partitions.iter().map(|partition| partition.expired_keys).sum(),
         partitions_without_leader: partitions.iter().filter(|partition| partition.leader.is_none()).count(),
         leaders,
         partitions,
@@ -161,6 +166,7 @@ pub fn show(status: &PartitionStatus, names: &Names) -> PartitionShown {
         leader: names.node(&entry.leader),
         replicas: entry.replicas.iter().map(replica).collect(),
         approximate_bytes: status.approximate_bytes,
+        expired_keys: status.expired_keys,
         applied_index: status.applied_index,
         trouble: (!status.trouble.is_empty()).then(|| status.trouble.clone()),
     }

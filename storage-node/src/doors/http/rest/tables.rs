@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::demands::{DemandGiven, DemandShown};
 use self::history::{HistoryGiven, HistoryShown};
 use super::address::{self, Query};
 use super::body::{self, Media};
@@ -22,10 +23,13 @@ use super::stats::{self, StatsShown};
 use super::values::{self, seconds};
 use super::{Answer, Api, json};
 
+mod demands;
 mod history;
 
 /// The largest body that says something of a table.
 pub const SMALL_BODY: usize = 64 << 10;
+/// The same where a schema may be in it.
+const TABLE_BODY: usize = SMALL_BODY + 2 * crate::json::schema::MOST_BYTES;
 
 /// A table.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,6 +50,11 @@ pub struct TableShown {
     pub ttl: Option<f64>,
     /// How long its changes are kept for those who watch it.
     pub history: HistoryShown,
+    /// What it demands of values.
+    pub demand: DemandShown,
+    /// Seconds that a read gives an item that has an end, at least; null: a read leaves it as it is.
+    #[serde(rename = "touchOnRead")]
+    pub touch_on_read: Option<f64>,
     /// Who declared it; null: nobody in particular.
     pub owner: Option<String>,
 }
@@ -72,6 +81,12 @@ pub struct TableGiven {
     ttl: Option<f64>,
     /// How long its changes are kept for those who watch it.
     history: Option<HistoryGiven>,
+    /// What it demands of values; anything unless given.
+    demand: Option<DemandGiven>,
+    /// Seconds that a read gives an item that has an end, at least.
+    #[schema(minimum = 0.001, maximum = 3_153_600_000.0_f64)]
+    #[serde(rename = "touchOnRead")]
+    touch_on_read: Option<f64>,
 }
 
 /// What of a table is to be altered.
@@ -88,6 +103,12 @@ pub struct ChangeGiven {
     replicas: Option<u32>,
     /// How long its changes are kept from now on for those who watch it.
     history: Option<HistoryGiven>,
+    /// What it demands of values from now on. Those that are there already stay as they are.
+    demand: Option<DemandGiven>,
+    /// Seconds that a read gives an item that has an end, at least; 0: a read leaves it as it is.
+    #[schema(minimum = 0, maximum = 3_153_600_000.0_f64)]
+    #[serde(rename = "touchOnRead")]
+    touch_on_read: Option<f64>,
 }
 
 /// All tables.
@@ -108,6 +129,7 @@ pub struct TableInPath {
 
 impl From<TableEntry> for TableShown {
     fn from(entry: TableEntry) -> Self {
+        let settings = entry.settings.unwrap_or_default();
         Self {
             name: entry.name,
             id: entry.table,
@@ -115,7 +137,9 @@ impl From<TableEntry> for TableShown {
             partitions: entry.partitions,
             replicas: entry.replicas,
             ttl: (entry.default_ttl_ms > 0).then(|| seconds(entry.default_ttl_ms)),
-            history: HistoryShown::of(entry.settings.and_then(|settings| settings.history)),
+            demand: DemandShown::of(settings.values.as_ref()),
+            touch_on_read: (settings.touch_on_read_ms > 0).then(|| seconds(settings.touch_on_read_ms)),
+            history: HistoryShown::of(settings.history),
             owner: (!entry.owner.is_empty()).then_some(entry.owner),
         }
     }
@@ -154,7 +178,7 @@ async fn create(api: Api, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     Query::of(&parts, &[])?;
     Media::must_be_json(&parts.headers)?;
-    let body = body::read(&parts, body, SMALL_BODY).await?;
+    let body = body::read(&parts, body, TABLE_BODY).await?;
     let given: TableGiven = values::read_json(&body)?;
     if given.name.is_empty() {
         return Err(Problem::invalid("a table needs a name"));
@@ -171,6 +195,8 @@ async fn create(api: Api, request: Request) -> Answer {
         owner: String::new(),
         wait: true,
         history: given.history.map(HistoryGiven::settings).transpose()?,
+        values: given.demand.map(DemandGiven::settings),
+        touch_on_read_ms: given.touch_on_read.map(values::ttl_ms).transpose()?.unwrap_or(0),
     };
     let created: CreateTableResponse = api.admin("CreateTable", &asked).await?;
     let table = created.table.unwrap_or_default();
@@ -208,12 +234,20 @@ async fn alter(api: Api, request: Request) -> Answer {
     Query::of(&parts, &[])?;
     let name = address::table_in(address::path_of(&parts))?;
     Media::must_be_json(&parts.headers)?;
-    let body = body::read(&parts, body, SMALL_BODY).await?;
+    let body = body::read(&parts, body, TABLE_BODY).await?;
     let given: ChangeGiven = values::read_json(&body)?;
     let ttl_ms = |ttl: f64| if ttl == 0.0 { Ok(0) } else { values::ttl_ms(ttl) };
     let default_ttl_ms = given.ttl.map(ttl_ms).transpose()?;
     let history = given.history.map(HistoryGiven::settings).transpose()?;
-    let asked = AlterTableRequest { name, default_ttl_ms, replicas: given.replicas, history };
+    let touch_on_read_ms = given.touch_on_read.map(ttl_ms).transpose()?;
+    let asked = AlterTableRequest {
+        name,
+        default_ttl_ms,
+        replicas: given.replicas,
+        history,
+        values: given.demand.map(DemandGiven::settings),
+        touch_on_read_ms,
+    };
     let altered: AlterTableResponse = api.admin("AlterTable", &asked).await?;
     json(StatusCode::OK, &TableShown::from(altered.table.unwrap_or_default()))
 }

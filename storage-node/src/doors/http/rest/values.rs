@@ -76,6 +76,11 @@ pub fn show(item: &Item, with_value: bool) -> ItemShown {
     ItemShown { key, key64, value, encoding, version: item.version, ttl: item.ttl_ms.map(seconds) }
 }
 
+/// An item of which parts were asked for: without a value where no path led anywhere.
+pub fn show_part(item: &Item, with_value: bool, by_path: bool) -> ItemShown {
+    show(item, with_value && !(by_path && item.value.is_empty()))
+}
+
 fn show_value(item: &Item) -> (Option<Box<RawValue>>, Option<Encoding>) {
     let quoted = |text: &str| serde_json::value::to_raw_value(text).ok();
     match std::str::from_utf8(&item.value) {

@@ -102,7 +102,7 @@ fn ends(words: &[Bytes], unit: Unit, command: &str) -> Parsed {
 }
 
 fn renew(key: Bytes, lifetime: Lifetime, only: Only) -> Plan {
-    let renew = Renew { lifetime: Some(lifetime), only: only.into() };
+    let renew = Renew { lifetime: Some(lifetime), only: only.into(), quietly: false };
     Plan::one(modify(key, Change::Renew(renew), false), Shape::Done)
 }
 

@@ -155,7 +155,7 @@ pub(super) fn getex(words: &[Bytes]) -> Parsed {
         Some(Lasts::Forever(_)) => Only::WithEnd,
         _ => Only::Always,
     };
-    let renew = Renew { lifetime: Some(lifetime), only: only.into() };
+    let renew = Renew { lifetime: Some(lifetime), only: only.into(), quietly: false };
     Ok(Plan::one(modify(word(words, 1), Change::Renew(renew), true), Shape::Before))
 }
 

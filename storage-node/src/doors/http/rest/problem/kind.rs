@@ -35,6 +35,12 @@ pub enum Kind {
     NotPossibleNow,
     /// A condition of the request does not hold.
     ConditionNotMet,
+    /// What is stored is no JSON, so no path leads anywhere in it.
+    ValueNotJson,
+    /// What a patch wants to change is not there, or is another.
+    PatchFailed,
+    /// The value is not what the table demands.
+    NotAsDemanded,
     /// Another operation of its atomic batch could not be done.
     NotApplied,
     /// The changes that were to follow are no longer kept.
@@ -79,7 +85,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::InvalidRequest,
         Self::InvalidJson,
         Self::JsonTooDeep,
@@ -95,6 +101,9 @@ impl Kind {
         Self::AlreadyExists,
         Self::NotPossibleNow,
         Self::ConditionNotMet,
+        Self::ValueNotJson,
+        Self::PatchFailed,
+        Self::NotAsDemanded,
         Self::NotApplied,
         Self::Compacted,
         Self::KeyTooLong,
@@ -155,6 +164,9 @@ impl Kind {
             Self::BodyTooSlow => ("body-too-slow", 408, "The body did not arrive in time"),
             Self::AlreadyExists => ("already-exists", 409, "There is something of that name already"),
             Self::NotPossibleNow => ("not-possible-now", 409, "The state of the cluster does not allow it"),
+            Self::ValueNotJson => ("value-not-json", 409, "The value that is stored is not JSON"),
+            Self::PatchFailed => ("patch-failed", 409, "The patch does not fit the value that is stored"),
+            Self::NotAsDemanded => ("value-not-as-demanded", 422, "The value is not what the table demands"),
             Self::ConditionNotMet => {
                 ("condition-not-met", 412, "The condition does not hold; nothing was done")
             }
