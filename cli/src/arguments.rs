@@ -86,6 +86,8 @@ pub enum Verb {
     Exists(verbs::exists::Exists),
     /// Print items in key order.
     Scan(verbs::scan::Scan),
+    /// Print items by what an index says of them.
+    Query(verbs::query::Query),
     /// Print changes as they happen.
     Watch(verbs::watch::Watch),
     /// Do many operations, one JSON object a line.

@@ -60,6 +60,14 @@ pub enum Error {
         /// What is kept.
         oldest: u64,
     },
+    /// Another key of the same `{tag}` has the value that only one may have.
+    #[error("key {:?} has the same value in the unique index {index}", String::from_utf8_lossy(key))]
+    UniqueClash {
+        /// The index.
+        index: String,
+        /// The other key.
+        key: bytes::Bytes,
+    },
     /// What should be created is there already.
     #[error("{0}")]
     AlreadyExists(String),
@@ -118,7 +126,11 @@ impl Error {
             Some(Detail::NotLeader(_) | Detail::WrongEpoch(_) | Detail::RetryAfter(_)) => {
                 Self::Unavailable(message)
             }
-            Some(Detail::Unsuitable(_)) => Self::FailedPrecondition(message),
+            Some(Detail::Unsuitable(_) | Detail::IndexNotReady(_)) => Self::FailedPrecondition(message),
+            Some(Detail::UniqueClash(clash)) => {
+                Self::UniqueClash { index: clash.index.clone(), key: clash.key.clone() }
+            }
+            Some(Detail::UnknownIndex(_)) => Self::NotFound(message),
             None => Self::from_code(Code::from(failure.code), message),
         }
     }

@@ -2,7 +2,7 @@
 //! sends again what may be sent again.
 //!
 //! ```text
-//!   Table / Batch / Txn / Scan / Watch / Pipeline / Admin      what a program calls
+//!   Table / Batch / Txn / Scan / Query / Watch / Pipeline / Admin      what a program calls
 //!        │
 //!        ▼
 //!   attempts ──where──▶ route (the map) ──▶ channels ──▶ a node
@@ -27,7 +27,9 @@ mod error;
 mod follower;
 mod operation;
 mod options;
+mod pages;
 mod pipeline;
+mod query;
 pub mod retry;
 mod route;
 mod scan;
@@ -46,6 +48,7 @@ pub use pipeline::{Pending, Pipeline};
 pub use proto::v1::{
     ContentKind, DeleteResponse, Event, Item, ModifyResponse, PutResponse, event::Kind as EventKind,
 };
+pub use query::{Query, QueryOptions, Wanted};
 pub use scan::{Page, Scan, ScanOptions};
 pub use table::Table;
 pub use txn::{Compare, Txn, TxnOutcome};

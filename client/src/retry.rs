@@ -174,9 +174,14 @@ impl Trouble {
                 | Detail::BadToken(_)
                 | Detail::Compacted(_),
             ) => Verdict::Wrong,
-            Some(Detail::AlreadyExists(_) | Detail::WrongCluster(_) | Detail::Unsuitable(_)) => {
-                Verdict::Denied
-            }
+            Some(
+                Detail::AlreadyExists(_)
+                | Detail::WrongCluster(_)
+                | Detail::Unsuitable(_)
+                | Detail::UniqueClash(_)
+                | Detail::IndexNotReady(_)
+                | Detail::UnknownIndex(_),
+            ) => Verdict::Denied,
             None => match Code::from(failure.code) {
                 Code::InvalidArgument
                 | Code::OutOfRange

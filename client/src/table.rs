@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::v1::{
-    DeleteRequest, DeleteResponse, ExistsRequest, Item, ModifyRequest, ModifyResponse, PutResponse,
+    DeleteRequest, DeleteResponse, ExistsRequest, Item, ModifyRequest, ModifyResponse, PutResponse, QueryPlan,
 };
 
 use crate::attempts::{Attempts, Place, unary};
@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::core::kv_client;
 use crate::error::Error;
 use crate::operation::{Condition, GetOptions, Operation, Patch, PutOptions, get_request, put_request};
+use crate::query::{self, Query, QueryOptions};
 use crate::retry::Effect;
 use crate::scan::{Scan, ScanOptions};
 use crate::txn::{self, Txn, TxnOutcome};
@@ -141,7 +142,22 @@ impl Table {
 
     /// Items in key order over the whole table.
     pub fn scan(&self, options: ScanOptions) -> Scan {
-        Scan::new(self.client.clone(), &self.name, options, self.deadline)
+        Scan::new(self.client.clone(), &self.name, &options, self.deadline)
+    }
+
+    /// Items by what an index says of them, in its order over the whole table.
+    pub fn query(&self, index: &str, options: &QueryOptions) -> Query {
+        Query::new(self.client.clone(), &self.name, index, options, self.deadline)
+    }
+
+    /// How many items a query would give; its limit and cursor count for nothing. How that was found
+    /// is said where the options ask for it.
+    pub async fn query_count(
+        &self,
+        index: &str,
+        options: &QueryOptions,
+    ) -> Result<(u64, Option<QueryPlan>), Error> {
+        query::count(self.client.clone(), &self.name, index, options, self.deadline).await
     }
 
     /// Changes as they happen.

@@ -8,10 +8,12 @@ use crate::cluster::policies::Retention;
 use crate::time_span::TimeSpan;
 
 pub mod history;
+pub mod index;
 pub mod status;
 pub mod values;
 
 pub use history::{History, Keep};
+pub use index::{Index, IndexType};
 pub use status::KVTableStatus;
 pub use values::{Demand, Values};
 
@@ -112,6 +114,14 @@ pub struct KVTableSpec {
     /// A read gives an item that has an end at least this long, such as 30m. Left out: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub touch_on_read: Option<TimeSpan>,
+    /// What items can be found by besides their key, where they are JSON. One that is added is built while the table is
+    /// in use; status says how far it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub indexes: Vec<Index>,
     /// What becomes of the table when this resource is deleted: Retain or Delete.
     #[serde(default)]
     pub deletion_policy: Retention,
@@ -130,6 +140,7 @@ impl KVTableSpec {
             history: History::default(),
             values: Values::default(),
             touch_on_read: None,
+            indexes: Vec::new(),
             deletion_policy: Retention::Retain,
         }
     }

@@ -4,6 +4,7 @@
 
 use crds::cluster::{Compression, Pool, RebalanceMode, Retention, Unavailability};
 use crds::table::{Demand, Values};
+use crds::table::{Index, IndexType};
 use crds::{ByteQuantity, KVCluster, KVClusterSpec, KVTable, KVTableSpec, Switch, TimeSpan, definitions};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -165,6 +166,27 @@ fn a_table_stays_what_it_is() {
     (after.spec.partitions, after.spec.replicas) = (16, 5);
     after.spec.default_ttl = Some(TimeSpan::new("1h"));
     assert_eq!(table_says(&after, Some(&before)), "");
+}
+
+#[test]
+fn an_index_is_declared_well_and_never_changes() {
+    let index = |name: &str, path: &str| Index {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        kind: IndexType::String,
+        unique: Switch::Disabled,
+        sparse: Switch::Enabled,
+    };
+    let mut before = KVTable::new("people", KVTableSpec::of_cluster("orders"));
+    before.spec.indexes = vec![index("city", "$.address.city"), index("age", "$.age")];
+    assert_eq!(table_says(&before, None), "");
+    let mut after = before.clone();
+    // This validator holds the elements of lists against each other by their places; the API server
+    // does it by their names.
+    after.spec.indexes.push(index("mail", "$.mail"));
+    assert_eq!(table_says(&after, Some(&before)), "");
+    after.spec.indexes[0].path = "$.town".to_owned();
+    assert!(table_says(&after, Some(&before)).contains("an index never changes"));
 }
 
 /// What is left out by a user is what the operator sees as default, and what the schema says to

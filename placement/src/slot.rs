@@ -18,7 +18,7 @@ impl Slot {
     /// CRC16-XMODEM of the key, or of its `{tag}` where it has one that is not empty,
     /// modulo the number of slots.
     pub fn of_key(key: &[u8]) -> Self {
-        Self(crc16(hashed_part(key)) % Self::COUNT)
+        Self(crc16(partition_key(key)) % Self::COUNT)
     }
 
     /// The slot as a number.
@@ -33,8 +33,9 @@ impl fmt::Display for Slot {
     }
 }
 
-/// What is between the first `{` and the next `}`, unless that is nothing.
-fn hashed_part(key: &[u8]) -> &[u8] {
+/// The part of a key by which it is placed: what is between the first `{` and the next `}`, unless
+/// that is nothing, else all of it.
+pub fn partition_key(key: &[u8]) -> &[u8] {
     let Some(open) = key.iter().position(|&byte| byte == b'{') else {
         return key;
     };

@@ -15,6 +15,7 @@ pub mod config;
 pub mod control;
 pub mod disk;
 pub mod doors;
+pub mod index;
 pub mod json;
 pub mod meta;
 pub mod node;

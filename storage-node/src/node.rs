@@ -28,6 +28,7 @@ use crate::router::failure;
 use crate::seams::clock;
 use crate::seams::clock::WallClock;
 
+mod indexes;
 pub mod member;
 
 pub use member::{Member, MemberError};

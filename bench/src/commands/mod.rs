@@ -4,6 +4,7 @@ mod compare;
 mod doors;
 mod failover;
 mod idle;
+mod indexes;
 mod load;
 mod restart;
 mod speed;
@@ -40,6 +41,8 @@ pub enum Command {
     Restart(restart::RestartArguments),
     /// Measure what watches cost those who write, and how late they are told.
     Tables(tables::TablesArguments),
+    /// Measure what two indexes cost a put, and a query beside a scan.
+    Indexes(indexes::IndexesArguments),
     /// Kill a leader and measure the longest time without a write, in both systems.
     Failover(failover::FailoverArguments),
 }
@@ -54,6 +57,7 @@ impl Command {
             Self::Idle(arguments) => idle::run(arguments).await,
             Self::Restart(arguments) => restart::run(arguments).await,
             Self::Tables(arguments) => tables::run(arguments).await,
+            Self::Indexes(arguments) => indexes::run(arguments).await,
             Self::Failover(arguments) => failover::run(arguments).await,
         }
     }

@@ -63,6 +63,14 @@ impl kv_server::Kv for Kv {
     type ScanStream = Answers<ScanResponse>;
     type StreamStream = Answers<StreamResponse>;
     type WatchStream = Answers<WatchResponse>;
+    type QueryStream = Answers<proto::v1::QueryResponse>;
+
+    async fn query(
+        &self,
+        _: Request<proto::v1::QueryRequest>,
+    ) -> Result<Response<Self::QueryStream>, Status> {
+        Err(Status::unimplemented("there are no indexes here"))
+    }
 
     async fn watch(
         &self,

@@ -22,6 +22,7 @@ pub mod node;
 pub mod patch;
 pub mod ping;
 pub mod put;
+pub mod query;
 pub mod rebalance;
 pub mod scan;
 pub mod shell;
@@ -41,6 +42,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Delete(delete) => delete.run(&global, &mut out).await,
         Verb::Exists(exists) => exists.run(&global, &mut out).await,
         Verb::Scan(scan) => scan.run(&global, &mut out).await,
+        Verb::Query(query) => query.run(&global, &mut out).await,
         Verb::Watch(watch) => watch.run(&global, &mut out).await,
         Verb::Batch(batch) => batch.run(&global, &mut out).await,
         Verb::Export(export) => export.run(&global, &mut out).await,

@@ -11,6 +11,7 @@ use proto::v1::{
 use serde_json::{Value, json};
 
 use self::history::History;
+use self::indexes::Indexes;
 use self::values::Values;
 use super::cluster::partitions::{partition_columns, partition_json};
 use crate::arguments::Global;
@@ -20,6 +21,7 @@ use crate::exit::{Exit, Usage};
 use crate::output::Output;
 
 mod history;
+pub mod indexes;
 mod values;
 
 /// Creating waits for every partition's leader, which takes longer than a usual call.
@@ -48,6 +50,7 @@ Examples:
   trilith table create sessions --partitions 16 --ttl 1h
   trilith table create events --history 1d --history-bytes 1GiB
   trilith table create people --values json --schema person.schema.json
+  trilith table create people --index city=$.address.city:string --index mail=$.mail:string,unique
   trilith table create scratch --replicas 1 --if-missing")]
 pub struct Create {
     /// Its name.
@@ -73,6 +76,8 @@ pub struct Create {
     /// A read gives an item that has an end at least so long.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     touch_on_read: Option<Duration>,
+    #[command(flatten)]
+    indexes: Indexes,
     /// Do nothing when there is a table of that name.
     #[arg(long)]
     if_missing: bool,
@@ -93,6 +98,7 @@ Examples:
   trilith table alter sessions --ttl 30m
   trilith table alter sessions --no-ttl    items live until they are deleted
   trilith table alter orders --replicas 5
+  trilith table alter people --index age=$.age:number --drop-index city
   trilith table alter orders --history off    nobody can watch it, and writes cost a little less")]
 pub struct Alter {
     /// The table.
@@ -116,6 +122,11 @@ pub struct Alter {
     /// A read leaves an item's end as it is.
     #[arg(long)]
     no_touch_on_read: bool,
+    #[command(flatten)]
+    indexes: Indexes,
+    /// An index that goes.
+    #[arg(long, value_name = "NAME")]
+    drop_index: Vec<String>,
 }
 
 impl TableVerb {
@@ -135,6 +146,7 @@ impl TableVerb {
                     history: create.history.over(HistorySettings::default())?,
                     values: create.values.settings()?,
                     touch_on_read_ms: create.touch_on_read.map_or(0, milliseconds),
+                    indexes: create.indexes.settings(),
                 };
                 let patient = admin.with_deadline(global.timeout.max(CREATE_AT_LEAST));
                 match patient.create_table(request).await {
@@ -161,11 +173,16 @@ impl TableVerb {
                 out.show(
                     || {
                         let tables = table_columns(std::slice::from_ref(&table));
-                        format!("{tables}\n\n{}", partition_columns(&answer.partitions, &nodes))
+                        let partitions = partition_columns(&answer.partitions, &nodes);
+                        match answer.indexes.as_slice() {
+                            [] => format!("{tables}\n\n{partitions}"),
+                            some => format!("{tables}\n\n{}\n\n{partitions}", indexes::columns(some)),
+                        }
                     },
                     || {
                         let partitions: Vec<_> = answer.partitions.iter().map(partition_json).collect();
-                        json!({"table": table_json(&table), "partitions": partitions})
+                        let indexes = indexes::as_json(&answer.indexes);
+                        json!({"table": table_json(&table), "indexes": indexes, "partitions": partitions})
                     },
                 )?;
             }
@@ -174,9 +191,12 @@ impl TableVerb {
                 let touch_on_read_ms =
                     if alter.no_touch_on_read { Some(0) } else { alter.touch_on_read.map(milliseconds) };
                 let values = alter.values.settings()?;
-                let settled = !alter.history.is_given() && values.is_none() && touch_on_read_ms.is_none();
-                if default_ttl_ms.is_none() && alter.replicas.is_none() && settled {
-                    let message = "nothing to change: give --ttl, --no-ttl, --replicas, --history, --values or --touch-on-read";
+                let indexes = alter.indexes.are_given() || !alter.drop_index.is_empty();
+                let shape = default_ttl_ms.is_some() || alter.replicas.is_some();
+                let settings = alter.history.is_given() || values.is_some() || touch_on_read_ms.is_some();
+                if !shape && !settings && !indexes {
+                    let message = "nothing to change: give --ttl, --no-ttl, --replicas, --history, --values, \
+                                   --touch-on-read, --index or --drop-index";
                     return Err(Usage(message.into()).into());
                 }
                 let history = match alter.history.is_given() {
@@ -195,6 +215,8 @@ impl TableVerb {
                     history,
                     values,
                     touch_on_read_ms,
+                    drop_indexes: alter.drop_index,
+                    add_indexes: alter.indexes.settings(),
                 };
                 show_table(&admin.alter_table(request).await?.table.unwrap_or_default(), out)?;
             }
@@ -255,6 +277,8 @@ fn table_json(table: &TableEntry) -> Value {
         "history": history::show(table.settings.as_ref().and_then(|settings| settings.history.as_ref())),
         "values": values::show(table.settings.as_ref().and_then(|settings| settings.values.as_ref())),
         "touch_on_read_ms": table.settings.as_ref().map_or(0, |settings| settings.touch_on_read_ms),
+        "indexes": table.settings.iter().flat_map(|settings| &settings.indexes).map(indexes::written)
+            .collect::<Vec<_>>(),
         "owner": table.owner,
     })
 }

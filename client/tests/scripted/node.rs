@@ -190,6 +190,14 @@ macro_rules! kv {
             type ScanStream = Answers<ScanResponse>;
             type StreamStream = Answers<StreamResponse>;
             type WatchStream = Answers<v1::WatchResponse>;
+            type QueryStream = Answers<v1::QueryResponse>;
+
+            async fn query(
+                &self,
+                _: Request<v1::QueryRequest>,
+            ) -> Result<Response<Self::QueryStream>, Status> {
+                Err(Status::unimplemented("there are no indexes here"))
+            }
 
             async fn watch(
                 &self,

@@ -40,6 +40,13 @@ pub struct KVTableStatus {
     /// How long it keeps its changes, and how much of them in each partition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<String>,
+    /// How far the table is with each of its indexes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub indexes: Vec<IndexStatus>,
     /// About how many keys it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<i64>,
@@ -52,6 +59,33 @@ pub struct KVTableStatus {
     /// When the figures that always move (keys and bytes) were read. They are refreshed at most once a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub figures_at: Option<Time>,
+}
+
+/// How far a table is with an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexStatus {
+    /// What queries call it.
+    pub name: String,
+    /// Building, Ready or Failed.
+    pub state: IndexState,
+    /// How much of it is built.
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: i32,
+    /// Why it could not be built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// Whether an index can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum IndexState {
+    /// Not yet: what was there before it is still read.
+    Building,
+    /// It can.
+    Ready,
+    /// It never will: something that was there before cannot be in it.
+    Failed,
 }
 
 /// A partition that is not well.

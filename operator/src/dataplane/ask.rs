@@ -355,6 +355,7 @@ fn table_view(entry: v1::TableEntry) -> TableView {
         history: settings.history.unwrap_or_default(),
         values: settings.values.unwrap_or_default(),
         touch_on_read_ms: settings.touch_on_read_ms,
+        indexes: settings.indexes.into_iter().map(Into::into).collect(),
         owner: entry.owner,
     }
 }

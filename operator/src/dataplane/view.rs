@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use placement::{ClusterId, Move, NodeId, NodeState};
 use proto::v1::{HistorySettings, ValueSettings};
 
+use crate::table::indexes::Index;
+
 /// What is known of a data plane.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum DataPlane {
@@ -107,6 +109,8 @@ pub struct TableView {
     pub values: ValueSettings,
     /// How many milliseconds a read gives an item; 0: none.
     pub touch_on_read_ms: u64,
+    /// What its items can be found by besides their keys.
+    pub indexes: Vec<Index>,
     /// Who declared it: a `KVTable`'s UID, or nobody.
     pub owner: String,
 }

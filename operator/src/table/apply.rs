@@ -7,6 +7,7 @@ use kube::{Api, Resource, ResourceExt};
 use proto::v1::{AlterTableRequest, CreateTableRequest, HistorySettings, ValueSettings};
 use serde_json::json;
 
+use super::indexes::Index;
 use super::plan::{Plan, Step};
 use crate::cluster::context::Context;
 use crate::dataplane::{Link, Where, told};
@@ -69,10 +70,12 @@ async fn take(context: &Context, table: &KVTable, step: &Step) -> Result<(), Str
                 history: (valid.history != HistorySettings::default()).then_some(valid.history),
                 values: (valid.values != ValueSettings::default()).then(|| valid.values.clone()),
                 touch_on_read_ms: valid.touch_on_read_ms,
+                indexes: valid.indexes.iter().map(Index::settings).collect(),
             };
             link()?.create_table(request).await.map_err(|error| told(&error))
         }
-        Step::Alter { name, replicas, default_ttl_ms, history, values, touch_on_read_ms } => {
+        Step::Alter { name, replicas, default_ttl_ms, history, values, touch_on_read_ms, indexes } => {
+            let indexes = indexes.clone().unwrap_or_default();
             let request = AlterTableRequest {
                 name: name.clone(),
                 default_ttl_ms: *default_ttl_ms,
@@ -80,6 +83,8 @@ async fn take(context: &Context, table: &KVTable, step: &Step) -> Result<(), Str
                 history: *history,
                 values: values.clone(),
                 touch_on_read_ms: *touch_on_read_ms,
+                drop_indexes: indexes.drop,
+                add_indexes: indexes.add.iter().map(Index::settings).collect(),
             };
             link()?.alter_table(request).await.map_err(|error| told(&error))
         }

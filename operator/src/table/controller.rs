@@ -12,7 +12,7 @@ use kube::{Resource, ResourceExt};
 use super::apply::carry_out;
 use super::observe::{Cluster, observe};
 use super::plan::{Plan, Step, plan, plan_deletion};
-use super::status::{of_invalid, status};
+use super::status::{is_building, of_invalid, status};
 use super::validate::{leaving, validate};
 use crate::cluster::context::Context;
 use crate::cluster::controller::{Error, RESYNC};
@@ -74,7 +74,7 @@ async fn look(resource: &KVTable, context: &Context, now: Timestamp) -> Result<A
         _ if !plan.steps.is_empty() => SOON,
         // Its cluster says when it answers again; this is for when that is missed.
         Cluster::Silent(_) => LATER,
-        _ if unwell => SOON,
+        _ if unwell || observed.indexes.iter().any(is_building) => SOON,
         _ => RESYNC,
     }))
 }

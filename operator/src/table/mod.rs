@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod controller;
+pub mod indexes;
 pub mod observe;
 pub mod plan;
 pub mod status;

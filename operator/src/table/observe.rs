@@ -6,7 +6,7 @@ use crds::KVTable;
 use crds::conditions::{ConditionType, Reason};
 use kube::ResourceExt;
 use placement::NodeId;
-use proto::v1::PartitionStatus;
+use proto::v1::{IndexStatus, PartitionStatus};
 
 use crate::cluster::context::Context;
 use crate::cluster::validate::is_paused;
@@ -21,6 +21,8 @@ pub struct Observed {
     pub table: Option<TableView>,
     /// Its partitions.
     pub partitions: Vec<PartitionStatus>,
+    /// How far it is with its indexes.
+    pub indexes: Vec<IndexStatus>,
     /// The nodes of the cluster that are heard of, where it matters because a partition is not well.
     pub alive: BTreeSet<NodeId>,
     /// The resources that claim a table of this name in this cluster, the oldest first.
@@ -86,7 +88,10 @@ pub async fn observe(context: &Context, table: &KVTable) -> Observed {
     }
     if let Some(found) = &observed.table {
         match link.describe_table(&found.name).await {
-            Ok(Some(described)) => observed.partitions = described.partitions,
+            Ok(Some(described)) => {
+                observed.partitions = described.partitions;
+                observed.indexes = described.indexes;
+            }
             Ok(None) => observed.table = None,
             Err(error) => observed.cluster = Cluster::Silent(told(&error)),
         }

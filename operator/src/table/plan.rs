@@ -9,6 +9,7 @@ use std::fmt;
 use crds::conditions::Reason;
 use proto::v1::{HistorySettings, ValueSettings};
 
+use super::indexes::{Difference, difference};
 use super::observe::{Cluster, Observed};
 use super::validate::ValidTable;
 use crate::dataplane::TableView;
@@ -32,6 +33,8 @@ pub enum Step {
         values: Option<ValueSettings>,
         /// How many milliseconds a read gives an item from now on.
         touch_on_read_ms: Option<u64>,
+        /// Which indexes go and come.
+        indexes: Option<Difference>,
     },
     /// The table goes, and all that is in it.
     Drop {
@@ -99,10 +102,20 @@ pub fn plan(table: &ValidTable, observed: &Observed, cluster: &str, held: bool) 
     let values = (table.values != present.values).then(|| table.values.clone());
     let touch_on_read_ms =
         (table.touch_on_read_ms != present.touch_on_read_ms).then_some(table.touch_on_read_ms);
-    let settled = history.is_none() && values.is_none() && touch_on_read_ms.is_none();
-    if replicas.is_some() || default_ttl_ms.is_some() || !settled {
+    let indexes = difference(&table.indexes, &present.indexes);
+    let shape = replicas.is_some() || default_ttl_ms.is_some();
+    let settings = history.is_some() || values.is_some() || touch_on_read_ms.is_some();
+    if shape || settings || indexes.is_some() {
         let name = table.name.to_string();
-        plan.steps.push(Step::Alter { name, replicas, default_ttl_ms, history, values, touch_on_read_ms });
+        plan.steps.push(Step::Alter {
+            name,
+            replicas,
+            default_ttl_ms,
+            history,
+            values,
+            touch_on_read_ms,
+            indexes,
+        });
     }
     plan
 }
@@ -191,7 +204,7 @@ impl fmt::Display for Step {
                 "create table {} with {} partitions of {} replicas",
                 table.name, table.partitions, table.replicas
             ),
-            Self::Alter { name, replicas, default_ttl_ms, history, values, touch_on_read_ms } => {
+            Self::Alter { name, replicas, default_ttl_ms, history, values, touch_on_read_ms, indexes } => {
                 write!(f, "alter table {name}")?;
                 if let Some(replicas) = replicas {
                     write!(f, ", {replicas} replicas")?;
@@ -208,10 +221,13 @@ impl fmt::Display for Step {
                     write!(f, ", another demand on values")?;
                 }
                 match touch_on_read_ms {
-                    Some(0) => write!(f, ", no touch on read"),
-                    Some(touch) => write!(f, ", a touch on read of {touch} ms"),
-                    None => Ok(()),
+                    Some(0) => write!(f, ", no touch on read")?,
+                    Some(touch) => write!(f, ", a touch on read of {touch} ms")?,
+                    None => {}
                 }
+                let Some(Difference { drop, add }) = indexes else { return Ok(()) };
+                drop.iter().try_for_each(|name| write!(f, ", without index {name}"))?;
+                add.iter().try_for_each(|index| write!(f, ", with index {} over {}", index.name, index.path))
             }
             Self::Drop { name } => write!(f, "drop table {name}"),
             Self::Hold => write!(f, "hold the resource until its table is dropped"),
@@ -255,6 +271,7 @@ mod tests {
             history: HistorySettings::default(),
             values: ValueSettings::default(),
             touch_on_read_ms: 0,
+            indexes: Vec::new(),
             drops: false,
         }
     }
@@ -270,6 +287,7 @@ mod tests {
             history: HistorySettings::default(),
             values: ValueSettings::default(),
             touch_on_read_ms: 0,
+            indexes: Vec::new(),
             owner: owner.to_owned(),
         }
     }
@@ -308,6 +326,23 @@ mod tests {
         tell("split", &plan(&split, &observed(Some(present("uid-1"))), "kv", false));
         tell("paused", &plan(&changed, &Observed { paused: true, ..observed(None) }, "kv", false));
         insta::assert_snapshot!(told);
+    }
+
+    #[test]
+    fn indexes_go_and_come() {
+        let index = |name: &str, path: &str| crate::table::indexes::Index {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            kind: proto::v1::IndexType::String,
+            unique: false,
+            sparse: false,
+        };
+        let table = ValidTable { indexes: vec![index("city", "$.city")], ..declared() };
+        let has = TableView { indexes: vec![index("age", "$.age")], ..present("uid-1") };
+        let told = plan(&table, &observed(Some(has)), "kv", false).to_string();
+        assert_eq!(told, "  - alter table orders, without index age, with index city over $.city\n");
+        let has = TableView { indexes: vec![index("city", "$.city")], ..present("uid-1") };
+        assert!(plan(&table, &observed(Some(has)), "kv", false).steps.is_empty());
     }
 
     #[test]

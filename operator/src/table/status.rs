@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use crds::KVTableStatus;
 use crds::cluster::status::MOST_UNHEALTHY;
 use crds::conditions::{ConditionType, Finding, Holds, Reason, merged};
-use crds::table::status::UnhealthyPartition;
+use crds::table::status::{IndexState, IndexStatus as ShownIndex, UnhealthyPartition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use placement::NodeId;
 use proto::v1::history_settings::Keep;
-use proto::v1::{HistorySettings, PartitionStatus};
+use proto::v1::{HistorySettings, IndexStatus, PartitionStatus, index_status::State};
 
 use super::apply::Outcome;
 use super::observe::{Cluster, Observed};
@@ -52,6 +52,11 @@ pub fn status(
             .filter_map(|one| shown(one, &observed.alive))
             .collect(),
         history: if known { present.map(|table| history(&table.history)) } else { before.history.clone() },
+        indexes: if known {
+            observed.indexes.iter().map(shown_index).collect()
+        } else {
+            before.indexes.clone()
+        },
         keys: None,
         bytes: if fresh { Some(bytes_shown) } else { before.bytes },
         size: if fresh { Some(size(bytes)) } else { before.size.clone() },
@@ -127,9 +132,13 @@ fn findings(
         (None, None, false) => finding(Ready, Holds::False, Reason::Creating, "the table is being created"),
         (None, None, true) => finding(Ready, Holds::True, Reason::AsDeclared, "all partitions are whole"),
     };
-    let progressing = match (&stuck, &doing) {
+    let building = observed.indexes.iter().find(|status| is_building(status)).map(|status| {
+        let name = status.index.as_ref().map(|index| index.name.as_str()).unwrap_or_default();
+        (Reason::Altering, format!("index {name} is being built"))
+    });
+    let progressing = match (&stuck, doing.or(building)) {
         (Some((reason, message)), _) => finding(Progressing, Holds::False, *reason, message),
-        (None, Some((reason, message))) => finding(Progressing, Holds::True, *reason, message),
+        (None, Some((reason, message))) => finding(Progressing, Holds::True, reason, &message),
         (None, None) => finding(Progressing, Holds::False, Reason::Idle, "nothing is under way"),
     };
     let degraded = match (&observed.cluster, &broken) {
@@ -143,6 +152,24 @@ fn findings(
         }
     };
     vec![ready, progressing, degraded]
+}
+
+/// Whether a table is not yet at the end with an index.
+pub fn is_building(status: &IndexStatus) -> bool {
+    status.state() == State::Building
+}
+
+fn shown_index(status: &IndexStatus) -> ShownIndex {
+    ShownIndex {
+        name: status.index.as_ref().map(|index| index.name.clone()).unwrap_or_default(),
+        state: match status.state() {
+            State::Building => IndexState::Building,
+            State::Ready => IndexState::Ready,
+            State::Failed => IndexState::Failed,
+        },
+        percent: i32::try_from(status.percent).unwrap_or(100),
+        failure: (!status.failure.is_empty()).then(|| status.failure.clone()),
+    }
 }
 
 fn shown(partition: &PartitionStatus, alive: &BTreeSet<NodeId>) -> Option<UnhealthyPartition> {

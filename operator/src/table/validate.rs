@@ -8,6 +8,8 @@ use crds::{ByteQuantity, KVTable, TimeSpan};
 use placement::TableName;
 use proto::v1::{HistorySettings, ValueSettings, history_settings, value_settings};
 
+use super::indexes::Index;
+
 /// How long a bounded history is kept that does not say.
 const HISTORY_TIME: Duration = Duration::from_secs(600);
 /// How much of it in each partition.
@@ -34,6 +36,8 @@ pub struct ValidTable {
     pub values: ValueSettings,
     /// How many milliseconds a read gives an item; 0: none.
     pub touch_on_read_ms: u64,
+    /// What its items can be found by besides their keys.
+    pub indexes: Vec<Index>,
     /// Whether the table goes with its resource.
     pub drops: bool,
 }
@@ -56,6 +60,7 @@ pub fn leaving(table: &KVTable) -> Option<ValidTable> {
         history: HistorySettings::default(),
         values: ValueSettings::default(),
         touch_on_read_ms: 0,
+        indexes: Vec::new(),
         drops: table.spec.deletion_policy == Retention::Delete,
     })
 }
@@ -107,6 +112,7 @@ pub fn validate(table: &KVTable) -> Result<ValidTable, Invalid> {
             history,
             values,
             touch_on_read_ms,
+            indexes: spec.indexes.iter().map(Index::from).collect(),
             drops: spec.deletion_policy == Retention::Delete,
         }),
         _ => Err(Invalid(problems)),

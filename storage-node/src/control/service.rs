@@ -16,12 +16,13 @@ use proto::v1::meta_command::Command;
 use proto::v1::{
     AlterTable, AlterTableRequest, AlterTableResponse, CanRestartResponse, CancelMove, CancelMoveRequest,
     CancelMoveResponse, CreateTable, CreateTableRequest, CreateTableResponse, DescribeTableRequest,
-    DescribeTableResponse, DropTable, DropTableRequest, DropTableResponse, Failure, ListMovesRequest,
-    ListMovesResponse, ListNodesRequest, ListNodesResponse, ListPartitionsRequest, ListPartitionsResponse,
-    ListTablesRequest, ListTablesResponse, MetaAnswer, MetaCommand, NodeList, NodeRequest, NodeResponse,
-    PlanRebalanceRequest, PlanRebalanceResponse, RegisterNode, RegisterRequest, RegisterResponse,
-    SetClusterVersion, SetClusterVersionRequest, SetClusterVersionResponse, SetNodeState, StartMoves,
-    StartMovesRequest, StartMovesResponse, StatusRequest, StatusResponse, TableEntry, ValueSettings,
+    DescribeTableResponse, DropTable, DropTableRequest, DropTableResponse, Failure, IndexStatus,
+    ListMovesRequest, ListMovesResponse, ListNodesRequest, ListNodesResponse, ListPartitionsRequest,
+    ListPartitionsResponse, ListTablesRequest, ListTablesResponse, MetaAnswer, MetaCommand, NodeList,
+    NodeRequest, NodeResponse, PlanRebalanceRequest, PlanRebalanceResponse, RegisterNode, RegisterRequest,
+    RegisterResponse, SetClusterVersion, SetClusterVersionRequest, SetClusterVersionResponse, SetNodeState,
+    StartMoves, StartMovesRequest, StartMovesResponse, StatusRequest, StatusResponse, TableEntry,
+    ValueSettings, index_status,
 };
 use tokio::time::Instant;
 use tonic::Code;
@@ -175,7 +176,8 @@ impl Service {
         let state = self.meta.state().await?;
         let (name, table) = find_table(&state, &asked.name)?;
         let partitions = status::partitions(&state, &self.meta.sight().seen(), Some(&name));
-        Ok(DescribeTableResponse { table: Some(table), partitions })
+        let indexes = status::indexes(&state, &self.meta.sight().seen(), &name);
+        Ok(DescribeTableResponse { table: Some(table), partitions, indexes })
     }
 
     async fn list_partitions(&self, asked: ListPartitionsRequest) -> Result<ListPartitionsResponse, Failure> {
@@ -195,7 +197,10 @@ impl Service {
         deadline: Instant,
     ) -> Result<CreateTableResponse, Failure> {
         let state = self.meta.state().await?;
-        let told = asked.history.is_some() || asked.values.is_some() || asked.touch_on_read_ms > 0;
+        let told = asked.history.is_some()
+            || asked.values.is_some()
+            || asked.touch_on_read_ms > 0
+            || !asked.indexes.is_empty();
         needs_version_2(&state, told)?;
         check_values(asked.values.as_ref())?;
         let name = TableName::parse(&asked.name).map_err(|error| failure::invalid(error.to_string()))?;
@@ -214,6 +219,10 @@ impl Service {
                     touch_on_read_ms: match asked.touch_on_read_ms {
                         0 => known.settings.as_ref().map_or(0, |settings| settings.touch_on_read_ms),
                         touch_ms => touch_ms,
+                    },
+                    indexes: match asked.indexes.is_empty() {
+                        true => known.settings.clone().unwrap_or_default().indexes,
+                        false => asked.indexes.clone(),
                     },
                     partitions: empty_lists(if asked.partitions == 0 {
                         known.partitions
@@ -283,6 +292,7 @@ impl Service {
             history: asked.history,
             values: asked.values.clone(),
             touch_on_read_ms: asked.touch_on_read_ms,
+            indexes: asked.indexes.clone(),
             partitions: places.into_iter().map(list).collect(),
         })
     }
@@ -307,7 +317,7 @@ impl Service {
         }
     }
 
-    /// Returns when every partition of a table has reported a leader.
+    /// Returns when every partition of a table has reported a leader, and its indexes.
     async fn wait_for_leaders(&self, table: &TableEntry, deadline: Instant) -> Result<(), Failure> {
         loop {
             let heard = self.meta.heard.notified();
@@ -315,25 +325,84 @@ impl Service {
             let leaders = self.meta.leaders();
             let parts = state.map().partitions_of(placement::TableId(table.table));
             let without = parts.iter().filter(|partition| !leaders.contains_key(&partition.id)).count();
-            if without == 0 {
+            // A table that is empty has its indexes as soon as its partitions have heard of them.
+            let waits = without == 0 && self.builds(&state, table);
+            if without == 0 && !waits {
                 return Ok(());
             }
             if tokio::time::timeout_at(deadline, heard).await.is_err() {
-                let message = format!(
-                    "table {} is created; {without} of its {} partitions have no leader yet",
-                    table.name, table.partitions
-                );
+                let message = match waits {
+                    true => format!("table {} is created; its indexes are not ready yet", table.name),
+                    false => format!(
+                        "table {} is created; {without} of its {} partitions have no leader yet",
+                        table.name, table.partitions
+                    ),
+                };
                 return Err(Failure::new(Code::DeadlineExceeded, message, None));
             }
         }
     }
 
+    fn builds(&self, state: &MetaState, table: &TableEntry) -> bool {
+        let Ok(name) = TableName::parse(&table.name) else { return false };
+        let known = status::indexes(state, &self.meta.sight().seen(), &name);
+        known.iter().any(|status| status.state() == index_status::State::Building)
+    }
+
+    /// One after the other: each build reads the whole table, and who adds an index waits for it.
+    fn refuse_while_building(&self, state: &MetaState, asked: &AlterTableRequest) -> Result<(), Failure> {
+        let (name, _) = find_table(state, &asked.name)?;
+        let known = status::indexes(state, &self.meta.sight().seen(), &name);
+        let stays = |status: &&IndexStatus| {
+            let index = status.index.as_ref();
+            index.is_some_and(|index| !asked.drop_indexes.contains(&index.name))
+        };
+        let asked_again = |status: &IndexStatus| {
+            let index = status.index.as_ref();
+            asked.add_indexes.iter().all(|wanted| index.is_some_and(|index| index.name == wanted.name))
+        };
+        let building = known
+            .iter()
+            .filter(stays)
+            .find(|status| status.state() == index_status::State::Building && !asked_again(status));
+        let Some(status) = building else { return Ok(()) };
+        let index = status.index.as_ref().map(|index| index.name.as_str()).unwrap_or_default();
+        let message = format!(
+            "index {index} of table {name} is being built ({} %): add the next when it is ready, or drop that one",
+            status.percent
+        );
+        Err(Failure::new(Code::FailedPrecondition, message, None))
+    }
+
     async fn alter_table(&self, asked: AlterTableRequest) -> Result<AlterTableResponse, Failure> {
+        let state = self.meta.state().await?;
+        let indexes = !asked.drop_indexes.is_empty() || !asked.add_indexes.is_empty();
         let told = asked.history.is_some() || asked.values.is_some() || asked.touch_on_read_ms.is_some();
-        needs_version_2(&*self.meta.state().await?, told)?;
+        needs_version_2(&state, told || indexes)?;
         check_values(asked.values.as_ref())?;
-        let AlterTableRequest { name, default_ttl_ms, replicas, history, values, touch_on_read_ms } = asked;
-        let alter = AlterTable { name, default_ttl_ms, replicas, history, values, touch_on_read_ms };
+        if !asked.add_indexes.is_empty() {
+            self.refuse_while_building(&state, &asked)?;
+        }
+        let AlterTableRequest {
+            name,
+            default_ttl_ms,
+            replicas,
+            history,
+            values,
+            touch_on_read_ms,
+            drop_indexes,
+            add_indexes,
+        } = asked;
+        let alter = AlterTable {
+            name,
+            default_ttl_ms,
+            replicas,
+            history,
+            values,
+            touch_on_read_ms,
+            drop_indexes,
+            add_indexes,
+        };
         match self.propose(Command::AlterTable(alter)).await?.outcome {
             Some(Outcome::Table(table)) => Ok(AlterTableResponse { table: Some(table) }),
             _ => Err(failure::internal("a table was altered and not described")),
@@ -468,7 +537,7 @@ fn find_node(state: &MetaState, text: &str) -> Result<NodeId, Failure> {
 /// Refuses what nodes of cluster version 1 would not understand.
 fn needs_version_2(state: &MetaState, asked: bool) -> Result<(), Failure> {
     if asked && state.cluster_version() < 2 {
-        let message = "a table's history, its demand on values and its touch on read can be set from cluster version 2 on: once every node runs a program \
+        let message = "a table's history, indexes, demand on values and touch on read can be set from cluster version 2 on: once every node runs a program \
                        that supports it, raise the version";
         return Err(Failure::new(Code::FailedPrecondition, message, None));
     }

@@ -8,8 +8,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use prost::Message;
 use proto::v1::{
-    Failure, Result as OperationResult, ScanRequest, ScanResponse, operation::Operation as Kind,
-    result::Result as Outcome,
+    Failure, QueryRequest, QueryResponse, Result as OperationResult, ScanRequest, ScanResponse,
+    operation::Operation as Kind, result::Result as Outcome,
 };
 
 use crate::node::{Member, Node};
@@ -68,6 +68,11 @@ impl Operations {
     /// One page of a scan.
     pub async fn scan(&self, context: &Context, request: &ScanRequest) -> Result<ScanResponse, Failure> {
         self.member()?.router.scan_page(context, request).await
+    }
+
+    /// One page of a query.
+    pub async fn query(&self, context: &Context, request: &QueryRequest) -> Result<QueryResponse, Failure> {
+        self.member()?.router.query_page(context, request).await
     }
 
     /// Asks the meta leader, wherever it is: a method of `trilith.v1.Admin` by its name.

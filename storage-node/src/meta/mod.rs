@@ -21,6 +21,7 @@ pub mod changes;
 pub mod drain;
 pub mod follow;
 pub mod growth;
+mod indexes;
 mod membership;
 pub mod moves;
 mod nodes;

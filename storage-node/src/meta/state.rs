@@ -70,7 +70,7 @@ pub struct NodeDetails {
 }
 
 /// What placement does not care about, of a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TableDetails {
     /// Who declared it; empty: nobody in particular.
     pub owner: String,

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use placement::{NodeId, NodeState, Partition, PartitionId, Policy, TableName, describe, plan};
 use proto::convert;
-use proto::v1::{MoveStatus, NodeStatus, PartitionStatus, StatusResponse};
+use proto::v1::{
+    IndexReport, IndexSettings, IndexStatus, MoveStatus, NodeStatus, PartitionStatus, StatusResponse,
+    index_status::State,
+};
 
 use super::reports::{Groups, Reports};
 use super::state::{MetaState, MoveRecord};
@@ -128,6 +131,35 @@ pub fn partitions(state: &MetaState, seen: &Seen<'_>, table: Option<&TableName>)
             }
         })
         .collect()
+}
+
+/// How far a table is with its indexes. A partition that does not say is at the beginning.
+pub fn indexes(state: &MetaState, seen: &Seen<'_>, table: &TableName) -> Vec<IndexStatus> {
+    let alive = seen.alive();
+    let groups = seen.reports.groups(&alive);
+    let Some(table) = state.map().table_named(table) else { return Vec::new() };
+    let declared = state.table_entry(table.id).and_then(|entry| entry.settings).unwrap_or_default().indexes;
+    let partitions = state.map().partitions_of(table.id);
+    let all = partitions.len().max(1) as u32;
+    let of_one = |index: IndexSettings| {
+        let mut status = IndexStatus { state: State::Ready.into(), ..IndexStatus::default() };
+        for partition in &partitions {
+            let reports =
+                groups.group(partition.id).map(|group| group.indexes.as_slice()).unwrap_or_default();
+            let report = reports.iter().find(|report| report.index == index.id);
+            status.percent += report.map_or(0, |report| report.percent);
+            match report.map_or(State::Building, IndexReport::state) {
+                State::Failed if status.state() != State::Failed => {
+                    status.state = State::Failed.into();
+                    status.failure = report.map(|report| report.failure.clone()).unwrap_or_default();
+                }
+                State::Building if status.state() == State::Ready => status.state = State::Building.into(),
+                _ => {}
+            }
+        }
+        IndexStatus { percent: status.percent / all, index: Some(index), ..status }
+    };
+    declared.into_iter().map(of_one).collect()
 }
 
 /// The moves under way, then the last that ended.

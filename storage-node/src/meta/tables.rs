@@ -12,6 +12,7 @@ use proto::v1::{
     AlterTable, CreateTable, DropTable, HistorySettings, MetaDone, MoveStage, TableEntry, TableSettings,
 };
 
+use super::indexes::{has_those, with_indexes};
 use super::records::RecordKey;
 use super::refusal::Refusal;
 use super::state::{Answer, Birth, MetaState, MoveId, TableDetails};
@@ -121,6 +122,7 @@ impl MetaState {
             None => had.clone(),
         };
         let settings = values::with_values(settings, alter.values.as_ref(), alter.touch_on_read_ms)?;
+        let settings = with_indexes(settings, &alter.drop_indexes, &alter.add_indexes)?;
         let replicas = match alter.replicas {
             Some(wanted) if wanted != u32::from(had_replicas) => self.check_replicas(wanted)?,
             _ => had_replicas,
@@ -171,7 +173,10 @@ impl MetaState {
 }
 
 fn first_settings(create: &CreateTable) -> Result<Option<TableSettings>, Refusal> {
-    let nothing_said = create.history.is_none() && create.values.is_none() && create.touch_on_read_ms == 0;
+    let nothing_said = create.history.is_none()
+        && create.values.is_none()
+        && create.touch_on_read_ms == 0
+        && create.indexes.is_empty();
     if nothing_said {
         return Ok(None);
     }
@@ -179,7 +184,8 @@ fn first_settings(create: &CreateTable) -> Result<Option<TableSettings>, Refusal
         Some(history) => with_history(TableSettings::default(), history)?,
         None => TableSettings::default(),
     };
-    values::with_values(settings, create.values.as_ref(), Some(create.touch_on_read_ms)).map(Some)
+    let settings = values::with_values(settings, create.values.as_ref(), Some(create.touch_on_read_ms))?;
+    with_indexes(settings, &[], &create.indexes).map(Some)
 }
 
 /// Settings with another history, and the next version where it is another.
@@ -229,6 +235,9 @@ fn same_table(create: &CreateTable, name: TableName, entry: TableEntry) -> Resul
     }
     if let Some(difference) = values::difference(create, &entry).filter(|_| differs.is_none()) {
         return Err(Refusal::TableExists { name, difference: difference.to_owned() });
+    }
+    if differs.is_none() && !has_those(&entry, create) {
+        return Err(Refusal::TableExists { name, difference: ", with other indexes".to_owned() });
     }
     if differs.is_none() && create.owner == entry.owner && !create.owner.is_empty() {
         return Ok(Answer::already(Outcome::Table(entry)));

@@ -131,6 +131,7 @@ pub fn table(name: &str, partitions: &[&[u8]]) -> Command {
         history: None,
         values: None,
         touch_on_read_ms: 0,
+        indexes: Vec::new(),
     })
 }
 

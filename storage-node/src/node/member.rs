@@ -26,6 +26,7 @@ use crate::control::meta_link::MetaLink;
 use crate::control::reporter::Reporter;
 use crate::control::service::Service;
 use crate::meta::FollowedMap;
+use crate::node::indexes;
 use crate::observability::metrics::{Lag, Metrics, memory};
 use crate::raft::groups::{self, Groups, GroupsError};
 use crate::raft::network::counters::Counters;
@@ -129,9 +130,13 @@ impl Forwarded for Forwarding {
             let scan = Some(self.router.scan_here(request).await);
             return ForwardAnswer { scan, ..ForwardAnswer::default() };
         }
+        if request.index.is_some() {
+            let index = Some(self.router.query_here(request).await);
+            return ForwardAnswer { index, ..ForwardAnswer::default() };
+        }
         let outcome = self.router.operate_here(request).await.unwrap_or_else(Outcome::Failure);
         let result = OperationResult { result: Some(outcome) }.encode_to_vec().into();
-        ForwardAnswer { result, scan: None }
+        ForwardAnswer { result, ..ForwardAnswer::default() }
     }
 }
 
@@ -290,6 +295,7 @@ impl Member {
         self.spawn(until(stop(), Arc::clone(self).announce(Arc::clone(node))));
         self.spawn(until(stop(), Arc::clone(self).expire()));
         self.spawn(until(stop(), Arc::clone(self).settle_tables()));
+        self.spawn(until(stop(), indexes::build(Arc::clone(&self.router), Arc::clone(&self.groups))));
         self.spawn(until(stop(), Arc::clone(self).purge_logs()));
         self.spawn(until(stop(), Arc::clone(self).catch_up()));
         self.spawn(until(stop(), watch_disk(Arc::clone(node))));

@@ -2,7 +2,6 @@
 //! comes between reading and writing.
 
 use bytes::{Bytes, BytesMut};
-use placement::Bucket;
 use proto::v1::modify_request::Change;
 use proto::v1::renew::Only;
 use proto::v1::unsuitable::Why;
@@ -178,18 +177,10 @@ impl Evaluation<'_> {
             return Ok(unchanged(Some(&item)));
         }
         if renew.quietly {
-            return Ok(self.renew_quietly(key, StoredItem { deadline_ms, ..item }));
+            let renewed = self.renew_quietly(key, item, deadline_ms)?;
+            return Ok(ModifyResponse { applied: true, ..unchanged(Some(&renewed)) });
         }
         self.write_as_it_is(key, StoredItem { deadline_ms, ..item })
-    }
-
-    /// Gives an item another end without a change that counts: whoever goes by its version has
-    /// nothing new to learn.
-    fn renew_quietly(&mut self, key: Bytes, item: StoredItem) -> ModifyResponse {
-        let bucket = self.descriptor.bucket_of(&key).unwrap_or(Bucket(0));
-        let response = ModifyResponse { applied: true, ..unchanged(Some(&item)) };
-        self.overlay.set(key, bucket, Some(item));
-        response
     }
 
     /// The item with another value.

@@ -13,6 +13,7 @@ use tonic::Code;
 use super::demand::Demand;
 use super::descriptor::Descriptor;
 use super::history::History;
+use super::indexes::{Around, Indexes, Replacement};
 use super::overlay::Overlay;
 use super::parts;
 use super::progress::Progress;
@@ -40,6 +41,10 @@ pub struct Evaluation<'a> {
     pub demand: &'a Demand,
     /// Where changes are noted.
     pub history: &'a mut History,
+    /// What items are found by besides their keys.
+    pub indexes: &'a mut Indexes,
+    /// Why an index lets an item not become what the operation would make of it.
+    pub refused: Option<Failure>,
     /// How many bytes this operation may still read.
     pub room: usize,
     /// How many its entry may.
@@ -61,12 +66,49 @@ impl Evaluation<'_> {
         match operation {
             Kind::Batch(batch) => self.atomic_batch(batch),
             Kind::Txn(txn) => match self.demand.check_txn(&txn) {
-                Ok(()) => self.transaction(txn),
+                Ok(()) => self.unless_refused(|this| this.transaction(txn)),
                 Err(refused) => Ok(OperationResult { result: Some(Outcome::Failure(refused)) }),
             },
             Kind::Clear(clear) => Ok(self.clear(&clear)),
-            single => self.single(single),
+            single => self.unless_refused(|this| this.single(single)),
         }
+    }
+
+    /// Does all of an operation, or none where an index refuses a part of it.
+    fn unless_refused(
+        &mut self,
+        operate: impl FnOnce(&mut Self) -> StateResult<OperationResult>,
+    ) -> StateResult<OperationResult> {
+        if !self.indexes.are_kept() {
+            return operate(self);
+        }
+        let began = self.begin();
+        let result = operate(self)?;
+        let Some(refused) = self.refused.take() else {
+            self.keep();
+            return Ok(result);
+        };
+        self.undo(began);
+        Ok(OperationResult { result: Some(Outcome::Failure(refused)) })
+    }
+
+    /// From here on, changes can be undone together. Gives where the counter and the history are.
+    fn begin(&mut self) -> (u64, usize) {
+        self.overlay.begin();
+        self.indexes.begin();
+        (self.progress.counter, self.history.noted())
+    }
+
+    fn keep(&mut self) {
+        self.overlay.keep();
+        self.indexes.keep();
+    }
+
+    fn undo(&mut self, (counter, noted): (u64, usize)) {
+        self.overlay.undo();
+        self.indexes.undo();
+        self.history.forget_after(noted);
+        self.progress.counter = counter;
     }
 
     fn single(&mut self, operation: Kind) -> StateResult<OperationResult> {
@@ -96,22 +138,19 @@ impl Evaluation<'_> {
         if let Err(refused) = self.take_room(found.as_ref().map_or(0, |item| item.value.len())) {
             return Ok(Outcome::Failure(refused));
         }
-        let found = found.map(|item| self.touch(&get, item));
+        let found = found.map(|item| self.touch(&get, item)).transpose()?;
         let shown = found.map(|item| parts::show(item, &get, clock_ms)).transpose();
         Ok(shown.map_or_else(Outcome::Failure, |item| Outcome::Get(GetResponse { item })))
     }
 
     /// Gives an item that is read another end, where the read is to keep it alive and that is worth
     /// a write.
-    fn touch(&mut self, get: &GetRequest, item: StoredItem) -> StoredItem {
+    fn touch(&mut self, get: &GetRequest, item: StoredItem) -> StateResult<StoredItem> {
         let left_ms = item.deadline_ms.saturating_sub(self.progress.clock_ms);
         if get.touch_ms == 0 || item.deadline_ms == 0 || !is_worth_a_touch(left_ms, get.touch_ms) {
-            return item;
+            return Ok(item);
         }
-        let touched = StoredItem { deadline_ms: self.progress.clock_ms.saturating_add(get.touch_ms), ..item };
-        let bucket = self.descriptor.bucket_of(&get.key).unwrap_or(Bucket(0));
-        self.overlay.set(get.key.clone(), bucket, Some(touched.clone()));
-        touched
+        self.renew_quietly(get.key.clone(), item, self.progress.clock_ms.saturating_add(get.touch_ms))
     }
 
     /// Takes room in the answer for a value.
@@ -143,6 +182,7 @@ impl Evaluation<'_> {
             self.history.note(bucket, StoredChange { revision, what: Happened::Cleared });
         }
         self.overlay.clear(buckets);
+        self.indexes.clear(buckets, self.descriptor);
         OperationResult { result: Some(Outcome::Clear(ClearResponse {})) }
     }
 
@@ -181,8 +221,7 @@ impl Evaluation<'_> {
     }
 
     fn atomic_batch(&mut self, batch: BatchRequest) -> StateResult<OperationResult> {
-        let (counter, noted) = (self.progress.counter, self.history.noted());
-        self.overlay.begin();
+        let began = self.begin();
         let mut results = Vec::with_capacity(batch.operations.len());
         let mut applied = true;
         for operation in batch.operations {
@@ -197,11 +236,9 @@ impl Evaluation<'_> {
             }
         }
         if applied {
-            self.overlay.keep();
+            self.keep();
         } else {
-            self.overlay.undo();
-            self.history.forget_after(noted);
-            self.progress.counter = counter;
+            self.undo(began);
         }
         Ok(OperationResult { result: Some(Outcome::Batch(BatchResponse { results, applied })) })
     }
@@ -214,6 +251,9 @@ impl Evaluation<'_> {
             _ => false,
         };
         let result = self.single(operation)?;
+        if let Some(refused) = self.refused.take() {
+            return Ok(Err(Stop::Condition(OperationResult { result: Some(Outcome::Failure(refused)) })));
+        }
         let stopped = match &result.result {
             Some(Outcome::Put(put)) => conditional && !put.applied,
             Some(Outcome::Delete(delete)) => conditional && !delete.deleted,
@@ -249,12 +289,23 @@ impl Evaluation<'_> {
         Ok(found.filter(|item| !item.is_due(self.progress.clock_ms)))
     }
 
-    /// Sets or, with none, removes the item of a key; the counter is that of the change already.
+    /// Sets or, with none, removes the item of a key; the counter is that of the change already. Where
+    /// an index refuses it, nothing is set, and whoever began the operation undoes the rest.
     pub(super) fn set(&mut self, key: Bytes, item: Option<StoredItem>) -> StateResult<()> {
         // Ownership was checked before the operation began.
         let bucket = self.descriptor.bucket_of(&key).unwrap_or(Bucket(0));
+        let found = match self.indexes.are_kept() || self.history.keeps_before() {
+            true => self.overlay.get(&key, bucket, self.descriptor.table, self.state)?,
+            false => None,
+        };
+        let it = Replacement { bucket, key: &key, before: found.as_ref(), after: item.as_ref() };
+        if let Err(refused) = self.index(&it)? {
+            self.refused.get_or_insert(refused);
+            return Ok(());
+        }
         if self.history.is_on() {
-            let before = if self.history.keeps_before() { self.item(&key)? } else { None };
+            let clock_ms = self.progress.clock_ms;
+            let before = found.filter(|item| self.history.keeps_before() && !item.is_due(clock_ms));
             let what = match &item {
                 Some(item) => Happened::Put { key: key.clone(), item: item.clone(), before },
                 None => Happened::Gone { key: key.clone(), expired: false, before },
@@ -263,6 +314,33 @@ impl Evaluation<'_> {
         }
         self.overlay.set(key, bucket, item);
         Ok(())
+    }
+
+    /// Gives an item another end without a change that counts: whoever goes by its version has
+    /// nothing new to learn.
+    pub(super) fn renew_quietly(
+        &mut self,
+        key: Bytes,
+        item: StoredItem,
+        deadline_ms: u64,
+    ) -> StateResult<StoredItem> {
+        let bucket = self.descriptor.bucket_of(&key).unwrap_or(Bucket(0));
+        let renewed = StoredItem { deadline_ms, ..item.clone() };
+        let it = Replacement { bucket, key: &key, before: Some(&item), after: Some(&renewed) };
+        // Its value stays, which no index refuses.
+        let _ = self.index(&it)?;
+        self.overlay.set(key, bucket, Some(renewed.clone()));
+        Ok(renewed)
+    }
+
+    /// Has the indexes follow an item, unless one refuses what it becomes.
+    fn index(&mut self, it: &Replacement<'_>) -> StateResult<Result<(), Failure>> {
+        if !self.indexes.are_kept() {
+            return Ok(Ok(()));
+        }
+        let (descriptor, overlay, state) = (self.descriptor, &*self.overlay, self.state);
+        let around = Around { descriptor, overlay, state, clock_ms: self.progress.clock_ms };
+        self.indexes.replace(it, &around)
     }
 
     pub(super) fn next_version(&mut self) -> u64 {

@@ -84,6 +84,11 @@ impl Overlay {
         }
     }
 
+    /// Whether nothing is pending.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.cleared.is_empty()
+    }
+
     /// About how much there is to write.
     pub fn bytes(&self) -> usize {
         self.bytes

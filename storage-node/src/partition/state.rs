@@ -4,15 +4,16 @@ use bytes::Bytes;
 use placement::{Bucket, PartitionId};
 use prost::Message;
 use proto::v1::{
-    BatchRequest, BatchResponse, Command, CommandBatch, Expire, ExpireAnswer, ExpireExtent, ExpiryPlace,
-    Lifetime, Result as OperationResult, Retry, TableSettings, command, lifetime::Lasts,
-    modify_request::Change, operation::Operation as Kind, result::Result as Outcome,
+    BatchRequest, BatchResponse, BuildIndex, Command, CommandBatch, Expire, ExpireAnswer, ExpireExtent,
+    ExpiryPlace, IndexReport, Lifetime, Result as OperationResult, Retry, TableSettings, command,
+    lifetime::Lasts, modify_request::Change, operation::Operation as Kind, result::Result as Outcome,
 };
 
 use super::answer::Answer;
 use super::demand::Demand;
 use super::descriptor::Descriptor;
 use super::history::{Fresh, History};
+use super::indexes::{Around, Indexes, Replacement};
 use super::operations::{self, Evaluation, READ_BY_ENTRY, READ_BY_ONE};
 use super::overlay::Overlay;
 use super::progress::Progress;
@@ -34,6 +35,7 @@ pub struct PartitionState {
     pub settings: Option<TableSettings>,
     demand: Demand,
     history: History,
+    indexes: Indexes,
     sessions: Sessions,
     overlay: Overlay,
     /// Changes that are no items: expiry entries that went, settings, history.
@@ -90,6 +92,7 @@ impl PartitionState {
         };
         let history = History::load(group, settings.as_ref(), state)?;
         let demand = Demand::of(settings.as_ref());
+        let indexes = Indexes::load(group, settings.as_ref(), state)?;
         let mut sessions = Sessions::from_watermark(progress.session_watermark_ms);
         let mut walk = state.iterate(&keys::sessions_of(group), false)?;
         while let Some((key, value)) = walk.current() {
@@ -105,6 +108,7 @@ impl PartitionState {
             settings,
             demand,
             history,
+            indexes,
             sessions,
             overlay: Overlay::default(),
             direct: Changes::default(),
@@ -120,7 +124,8 @@ impl PartitionState {
     ///
     /// Expiry walks the index as it is written, so what is pending from earlier entries is
     /// written first, and it is done before the entry's other commands. Otherwise what it
-    /// finds would depend on how many entries a replica happened to apply together.
+    /// finds would depend on how many entries a replica happened to apply together. So it is where
+    /// an index is built, or one is declared.
     pub fn apply_commands(
         &mut self,
         id: LogId,
@@ -136,7 +141,10 @@ impl PartitionState {
             Some(command::Command::Expire(expire)) => Some(expire.clone()),
             _ => None,
         });
-        if expire.is_some() {
+        let walks = |command: &Command| {
+            matches!(command.command, Some(command::Command::BuildIndex(_) | command::Command::Configure(_)))
+        };
+        if expire.is_some() || batch.commands.iter().any(walks) {
             state.write(self.take_changes())?;
         }
         // The clock first: whether a key of this entry is due is judged by the entry's time.
@@ -147,6 +155,11 @@ impl PartitionState {
                 Some(extent) => self.expire_extent(&extent, state)?,
                 None => self.expire(limit, state)?,
             });
+        }
+        for command in &batch.commands {
+            if let Some(command::Command::BuildIndex(build)) = &command.command {
+                self.build_index(build, state)?;
+            }
         }
         let mut answers = Vec::with_capacity(batch.commands.len());
         for command in batch.commands {
@@ -180,9 +193,9 @@ impl PartitionState {
                 Some(kind) => Some(Answer::Operation(self.operate_once(kind, state)?)),
                 None => None,
             },
-            Some(command::Command::Tick(_)) => Some(Answer::Done),
+            Some(command::Command::Tick(_) | command::Command::BuildIndex(_)) => Some(Answer::Done),
             Some(command::Command::Configure(configure)) => {
-                self.configure(configure.settings.unwrap_or_default());
+                self.configure(configure.settings.unwrap_or_default(), state)?;
                 Some(Answer::Done)
             }
             Some(command::Command::TrimHistory(trim)) => {
@@ -196,11 +209,15 @@ impl PartitionState {
 
     /// Takes other settings, unless these are newer. Changes from before the table kept any are not
     /// to be had.
-    fn configure(&mut self, settings: TableSettings) {
+    fn configure(&mut self, settings: TableSettings, state: &dyn StateView) -> StateResult<()> {
         if self.settings.as_ref().is_some_and(|known| known.version >= settings.version) {
-            return;
+            return Ok(());
         }
         self.demand = Demand::of(Some(&settings));
+        let (descriptor, overlay) = (&self.descriptor, &self.overlay);
+        self.indexes.configure(&settings, descriptor, || {
+            Ok(overlay.is_empty() && !holds_items(state, descriptor)?)
+        })?;
         let kept = self.history.is_on();
         self.history.configure(&settings);
         match (kept, self.history.is_on()) {
@@ -215,6 +232,13 @@ impl PartitionState {
         let record = keys::group_record(self.group, GroupRecord::Settings);
         self.direct.put(record, settings.encode_to_vec().into());
         self.settings = Some(settings);
+        Ok(())
+    }
+
+    /// Goes on with the build of an index.
+    fn build_index(&mut self, build: &BuildIndex, state: &dyn StateView) -> StateResult<()> {
+        let (descriptor, overlay, clock_ms) = (&self.descriptor, &self.overlay, self.progress.clock_ms);
+        self.indexes.build(build, &Around { descriptor, overlay, state, clock_ms })
     }
 
     fn operate_within(
@@ -273,6 +297,8 @@ impl PartitionState {
             progress: &mut self.progress,
             demand: &self.demand,
             history: &mut self.history,
+            indexes: &mut self.indexes,
+            refused: None,
             room: *room,
             room_of_entry: &mut self.room_of_entry,
         };
@@ -355,6 +381,13 @@ impl PartitionState {
         let found = self.overlay.get(key, bucket, self.descriptor.table, state)?;
         let Some(item) = found.filter(|item| item.deadline_ms == deadline_ms) else { return Ok(false) };
         let key = Bytes::copy_from_slice(key);
+        if self.indexes.are_kept() {
+            let (descriptor, overlay, clock_ms) = (&self.descriptor, &self.overlay, self.progress.clock_ms);
+            let around = Around { descriptor, overlay, state, clock_ms };
+            let it = Replacement { bucket, key: &key, before: Some(&item), after: None };
+            // What goes is never refused.
+            let _ = self.indexes.replace(&it, &around)?;
+        }
         self.progress.counter += 1;
         let before = self.history.keeps_before().then_some(item);
         let what = Happened::Gone { key: key.clone(), expired: true, before };
@@ -365,7 +398,12 @@ impl PartitionState {
 
     /// About how much there is to write.
     pub fn pending_bytes(&self) -> usize {
-        self.overlay.bytes() + self.direct.bytes()
+        self.overlay.bytes() + self.direct.bytes() + self.indexes.bytes()
+    }
+
+    /// How far it is with each index, unless nothing has changed since the last call.
+    pub fn take_indexes(&mut self) -> Option<Vec<IndexReport>> {
+        self.indexes.take_changed(&self.descriptor)
     }
 
     /// What entries changed since the last call, for those who follow.
@@ -377,6 +415,7 @@ impl PartitionState {
     pub fn take_changes(&mut self) -> Changes {
         let mut changes = std::mem::take(&mut self.direct);
         self.overlay.drain_into(&self.descriptor, &mut changes);
+        self.indexes.drain_into(&mut changes);
         self.sessions.drain_into(self.group, &mut changes);
         changes.put(keys::group_record(self.group, GroupRecord::Progress), self.progress.encode());
         changes
@@ -442,6 +481,16 @@ pub fn count_due(
         }
     }
     Ok(count)
+}
+
+/// Whether anything is written in a partition, ended items included.
+fn holds_items(state: &dyn StateView, descriptor: &Descriptor) -> StateResult<bool> {
+    for bucket in descriptor.buckets.iter() {
+        if state.iterate(&keys::items_of(descriptor.table, bucket), false)?.current().is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Who sent an operation, where it may be sent again.

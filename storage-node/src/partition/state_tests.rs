@@ -43,14 +43,34 @@ impl Fixture {
         clock_ms: u64,
         commands: Vec<command::Command>,
     ) -> Vec<Answer> {
+        let answers = self.apply(clock_ms, commands);
+        self.write();
+        answers
+    }
+
+    /// The same, but nothing is written that need not be.
+    pub(in crate::partition) fn apply(
+        &mut self,
+        clock_ms: u64,
+        commands: Vec<command::Command>,
+    ) -> Vec<Answer> {
         let commands = commands.into_iter().map(|command| Command { command: Some(command) }).collect();
         let data = CommandBatch { clock_ms, commands }.encode_to_vec().into();
         self.index += 1;
         let id = LogId::new_term_index(1, self.index);
-        let answers = self.partition.apply_commands(id, data, &*self.engine).unwrap();
-        let changes = self.partition.take_changes();
-        self.engine.write(changes).unwrap();
-        answers
+        self.partition.apply_commands(id, data, &*self.engine).unwrap()
+    }
+
+    pub(in crate::partition) fn write(&mut self) {
+        self.engine.write(self.partition.take_changes()).unwrap();
+    }
+
+    pub(in crate::partition) fn engine(&self) -> &dyn StateEngine {
+        &*self.engine
+    }
+
+    pub(in crate::partition) fn partition(&self) -> &PartitionState {
+        &self.partition
     }
 
     pub(in crate::partition) fn run(&mut self, clock_ms: u64, kind: Kind) -> Outcome {

@@ -11,8 +11,8 @@ use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use placement::{NodeId, PartitionId, ReplicaId};
 use proto::v1::{
-    Command, Configure, Expire, ExpireExtent, FollowerReport, GroupReport, TableSettings, Tick, TrimHistory,
-    command,
+    BuildIndex, Command, Configure, Expire, ExpireExtent, FollowerReport, GroupReport, TableSettings, Tick,
+    TrimHistory, command,
 };
 use tokio::task::JoinHandle;
 
@@ -49,6 +49,10 @@ const LEASE_MARGIN: f64 = 0.8;
 const ENTRIES_KEPT: u64 = 1000;
 /// At most so many items are removed by one entry.
 const EXPIRE_AT_ONCE: u32 = 1000;
+
+/// At most so many items, and about so many bytes of them, are indexed by one entry.
+const BUILD_ITEMS: u32 = 1000;
+const BUILD_BYTES: u32 = 1 << 20;
 
 /// How soon a silent leader is replaced.
 #[derive(Debug, Clone, Copy)]
@@ -476,6 +480,13 @@ impl Group {
         }
     }
 
+    /// Goes a step further with an index that is being built.
+    pub async fn build_index(&self) -> Result<(), GroupError> {
+        let Some(index) = self.applied.building() else { return Ok(()) };
+        let build = BuildIndex { index, items: BUILD_ITEMS, bytes: BUILD_BYTES };
+        self.propose(command::Command::BuildIndex(build), None).await.map(|_| ())
+    }
+
     /// Does what a table's settings want of a group that this replica leads: it is told of those
     /// that it does not know, and forgets history that is too old. While it sleeps nothing is new.
     pub async fn settle(&self, settings: TableSettings) -> Result<(), GroupError> {
@@ -635,6 +646,7 @@ impl Group {
             learners: membership.membership().learner_ids().collect(),
             joint: configs.len() > 1 || metrics.membership_config.log_id() != membership.log_id(),
             last_index: metrics.last_log_index.unwrap_or(0),
+            indexes: if leads { self.applied.indexes() } else { Vec::new() },
         }
     }
 

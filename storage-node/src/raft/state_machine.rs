@@ -15,7 +15,7 @@ use openraft::storage::{ApplyResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
 use placement::PartitionId;
-use proto::v1::TableSettings;
+use proto::v1::{IndexReport, TableSettings, index_status};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +42,8 @@ pub struct Applied {
     progress: RwLock<Progress>,
     descriptor: RwLock<Option<Descriptor>>,
     settings: RwLock<Option<TableSettings>>,
+    /// How far it is with its indexes.
+    indexes: RwLock<Vec<IndexReport>>,
     /// What was changed lately, for those who follow.
     feed: Arc<Feed>,
     next_due_ms: AtomicU64,
@@ -73,6 +75,22 @@ impl Applied {
     /// What its table is like, as the group was told; none: it was not told yet.
     pub fn settings(&self) -> Option<TableSettings> {
         self.settings.read().clone()
+    }
+
+    /// The version of those settings; 0: none.
+    pub fn settings_version(&self) -> u64 {
+        self.settings.read().as_ref().map_or(0, |settings| settings.version)
+    }
+
+    /// How far it is with each of its indexes.
+    pub fn indexes(&self) -> Vec<IndexReport> {
+        self.indexes.read().clone()
+    }
+
+    /// An index that is being built.
+    pub fn building(&self) -> Option<u32> {
+        let building = |report: &&IndexReport| report.state() == index_status::State::Building;
+        self.indexes.read().iter().find(building).map(|report| report.index)
     }
 
     /// What was changed lately.
@@ -117,6 +135,9 @@ impl Applied {
                 *self.descriptor.write() = Some(partition.descriptor);
                 if *self.settings.read() != partition.settings {
                     self.settings.write().clone_from(&partition.settings);
+                }
+                if let Some(indexes) = partition.take_indexes() {
+                    *self.indexes.write() = indexes;
                 }
                 let earliest = std::mem::replace(&mut partition.next_due_ms, u64::MAX);
                 self.next_due_ms.fetch_min(earliest, Ordering::AcqRel);
@@ -168,6 +189,7 @@ impl StateMachine {
             progress: RwLock::default(),
             descriptor: RwLock::default(),
             settings: RwLock::default(),
+            indexes: RwLock::default(),
             feed: Arc::new(Feed::default()),
             next_due_ms: AtomicU64::new(u64::MAX),
             meta: watch::Sender::new(None),

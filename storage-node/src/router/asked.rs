@@ -8,7 +8,7 @@ use bytes::Bytes;
 use placement::NodeId;
 use prost::Message;
 use proto::v1::{
-    Failure, ScanRequest, TraceContext, error_detail::Detail, operation::Operation as Kind,
+    Failure, QueryRequest, ScanRequest, TraceContext, error_detail::Detail, operation::Operation as Kind,
     result::Result as Outcome,
 };
 use tokio::time::Instant;
@@ -72,6 +72,16 @@ impl Asked {
         let mut asked = Self::new(router, &request.table, Counted::Scan, context);
         if router.parts.slow.is_on() {
             asked.key = (&request.start).max(&request.prefix).clone();
+            asked.bytes = request.encoded_len();
+        }
+        asked
+    }
+
+    /// Of one page of a query, which is counted as a scan.
+    pub fn query(router: &Arc<Router>, request: &QueryRequest, context: &Context) -> Self {
+        let mut asked = Self::new(router, &request.table, Counted::Scan, context);
+        if router.parts.slow.is_on() {
+            asked.key = request.index.clone().into();
             asked.bytes = request.encoded_len();
         }
         asked

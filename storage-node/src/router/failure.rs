@@ -3,8 +3,8 @@
 
 use placement::{NodeId, PartitionId};
 use proto::v1::{
-    BadCursor, BadToken, Compacted, CrossSlot, Failure, NotLeader, OutcomeUnknown, OverLimit, RetryAfter,
-    UnknownTable, WrongEpoch, error_detail::Detail,
+    BadCursor, BadToken, Compacted, CrossSlot, Failure, IndexNotReady, NotLeader, OutcomeUnknown, OverLimit,
+    RetryAfter, UnknownIndex, UnknownTable, WrongEpoch, error_detail::Detail,
 };
 use tonic::Code;
 
@@ -41,6 +41,30 @@ pub fn table_in_doubt(table: &str) -> Failure {
         "whether there is a table {table:?} could not be asked of the meta leader in time; nothing was done"
     );
     retry_after(message, 200)
+}
+
+/// There is no such index.
+pub fn unknown_index(table: &str, index: &str) -> Failure {
+    let message =
+        format!("table {table:?} has no index {index:?}: `trilith table describe {table}` shows its indexes");
+    let detail = UnknownIndex { index: index.to_owned() };
+    Failure::new(Code::NotFound, message, Some(Detail::UnknownIndex(detail)))
+}
+
+/// There was one when the query began.
+pub fn index_was_dropped() -> Failure {
+    let detail = UnknownIndex::default();
+    Failure::new(Code::NotFound, "the index was dropped meanwhile", Some(Detail::UnknownIndex(detail)))
+}
+
+/// An index that cannot be asked yet, or never.
+pub fn index_not_ready(index: &str, percent: u32, failed: String) -> Failure {
+    let message = match failed.as_str() {
+        "" => format!("index {index} is being built: {percent} %"),
+        why => format!("index {index} could not be built: {why}; drop it, mend that and add it again"),
+    };
+    let detail = IndexNotReady { index: index.to_owned(), percent, failed };
+    Failure::new(Code::FailedPrecondition, message, Some(Detail::IndexNotReady(detail)))
 }
 
 /// An atomic operation reaches over slots.

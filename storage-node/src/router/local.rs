@@ -7,19 +7,22 @@ use futures::future::BoxFuture;
 use placement::NodeId;
 use prost::Message;
 use proto::v1::{
-    BatchRequest, BatchResponse, ExistsResponse, Failure, GetResponse, Operation, Result as OperationResult,
-    ScanPage, ScanPageRequest, command::Command, error_detail::Detail, operation::Operation as Kind,
-    result::Result as Outcome,
+    BatchRequest, BatchResponse, ExistsResponse, Failure, GetResponse, IndexPage, IndexPageRequest,
+    Operation, Result as OperationResult, ScanPage, ScanPageRequest, command::Command, error_detail::Detail,
+    index_record::State, operation::Operation as Kind, result::Result as Outcome,
 };
 use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::failure;
 use super::operations::{is_write, too_late};
+use crate::index::{Definition, Run};
 use crate::partition::Answer;
 use crate::partition::descriptor::Descriptor;
+use crate::partition::indexes::{percent, read_record};
 use crate::partition::operations::{READ_BY_ONE, key_of, keys_of, reads_too_much};
 use crate::partition::parts;
+use crate::partition::query::{Question, index_page};
 use crate::partition::read::{read_key, scan_page};
 use crate::raft::{Ending, Group, GroupError};
 use crate::seams::threads;
@@ -252,24 +255,7 @@ pub async fn scan(
     deadline: Instant,
 ) -> Result<ScanPage, LocalError> {
     let descriptor = group.applied().descriptor().ok_or(LocalError::WrongEpoch)?;
-    let mut clock_ms = group.applied().progress().clock_ms;
-    if !request.stale {
-        let barrier = async {
-            let now_ms = group.leader_clock_ms();
-            // What is due by the leader's clock must be due by the partition's before it is
-            // passed over; an entry that says so is as good a barrier as any.
-            if group.applied().next_due_ms() <= now_ms {
-                group.propose(Command::Tick(proto::v1::Tick {}), None).await?;
-            } else {
-                group.read_barrier().await?;
-            }
-            Ok(group.applied().progress().clock_ms)
-        };
-        clock_ms = match tokio::time::timeout_at(deadline, barrier).await {
-            Ok(passed) => passed.map_err(LocalError::of_read)?,
-            Err(_) => return Err(LocalError::Failed(too_late())),
-        };
-    }
+    let clock_ms = barrier(group, request.stale, deadline).await?;
     let group = Arc::clone(group);
     let page = threads::blocking(move || {
         let revision = group.applied().progress().counter;
@@ -282,5 +268,63 @@ pub async fn scan(
     match page.failure {
         Some(refused) => Err(LocalError::Failed(refused)),
         None => Ok(page),
+    }
+}
+
+/// One partition's part of a page of a query.
+pub async fn query(
+    group: &Arc<Group>,
+    request: IndexPageRequest,
+    deadline: Instant,
+) -> Result<IndexPage, LocalError> {
+    let descriptor = group.applied().descriptor().ok_or(LocalError::WrongEpoch)?;
+    let clock_ms = barrier(group, request.stale, deadline).await?;
+    let group = Arc::clone(group);
+    let page = threads::blocking(move || {
+        let known = group.applied().settings().unwrap_or_default();
+        let settings = known.indexes.iter().find(|index| index.id == request.index);
+        let Some(definition) = settings.and_then(|settings| Definition::parse(settings).ok()) else {
+            return Ok(Err(match known.version < request.settings_version {
+                true => LocalError::NotNow,
+                false => LocalError::Failed(failure::index_was_dropped()),
+            }));
+        };
+        let pinned = group.pin();
+        // Of the same moment as the entries.
+        let Some(record) = read_record(group.group, request.index, &*pinned)? else {
+            return Ok(Err(LocalError::NotNow));
+        };
+        if record.state() != State::Ready {
+            let percent = percent(&record, descriptor.buckets);
+            let failure = failure::index_not_ready(&definition.name, percent, record.failure);
+            return Ok(Err(LocalError::Failed(failure)));
+        }
+        let runs: Vec<Run> = request.runs.iter().cloned().map(Into::into).collect();
+        let question = Question { definition: &definition, runs: &runs, request: &request, clock_ms };
+        index_page(&*pinned, &descriptor, &question).map(Ok)
+    })
+    .await;
+    page.unwrap_or_else(|error: StateError| Err(LocalError::of(error.into())))
+}
+
+/// Returns when what is read from now on is linearizable, with the partition's clock for it.
+async fn barrier(group: &Arc<Group>, stale: bool, deadline: Instant) -> Result<u64, LocalError> {
+    if stale {
+        return Ok(group.applied().progress().clock_ms);
+    }
+    let barrier = async {
+        let now_ms = group.leader_clock_ms();
+        // What is due by the leader's clock must be due by the partition's before it is
+        // passed over; an entry that says so is as good a barrier as any.
+        if group.applied().next_due_ms() <= now_ms {
+            group.propose(Command::Tick(proto::v1::Tick {}), None).await?;
+        } else {
+            group.read_barrier().await?;
+        }
+        Ok(group.applied().progress().clock_ms)
+    };
+    match tokio::time::timeout_at(deadline, barrier).await {
+        Ok(passed) => passed.map_err(LocalError::of_read),
+        Err(_) => Err(LocalError::Failed(too_late())),
     }
 }

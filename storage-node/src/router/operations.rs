@@ -92,7 +92,7 @@ pub(super) struct Prepared {
 }
 
 /// Why an operation was not begun.
-enum Unprepared {
+pub(super) enum Unprepared {
     Refused(Failure),
     /// This node has not heard of the table.
     NoTable(String),
@@ -429,7 +429,9 @@ impl Router {
         match target {
             Target::Nowhere => std::future::ready(Attempt::Again(None)).boxed(),
             Target::Here(group) => {
-                self.tell_first(&group, kind);
+                if is_write(kind) {
+                    self.tell_settings(&group);
+                }
                 let answer = local::begin(&group, kind.clone(), &self.admission, context.deadline);
                 answer.map(from_local).boxed()
             }
@@ -441,10 +443,11 @@ impl Router {
         }
     }
 
-    /// Has a write judged by what its table is like now, as far as this node has heard.
-    fn tell_first(&self, group: &Group, kind: &Kind) {
+    /// Tells a group that this node leads what its table is like as far as this node has heard, before
+    /// whatever is proposed to it next.
+    pub(super) fn tell_settings(&self, group: &Group) {
         let map = self.map();
-        if !is_write(kind) || map.cluster_version() < newer::SINCE_VERSION {
+        if map.cluster_version() < newer::SINCE_VERSION {
             return;
         }
         if let Some(partition) = map.partition(group.group) {
@@ -474,7 +477,7 @@ impl Router {
             timeout_ms,
             partition: partition.0,
             trace: self.parts.traces.forward(&context.trace),
-            scan: None,
+            ..ForwardRequest::default()
         };
         match self.parts.peers.forward(node, request).await {
             Ok(answer) => match OperationResult::decode(answer.result).ok().and_then(|done| done.result) {
@@ -549,7 +552,9 @@ impl Router {
         self.check_disk(&kind)?;
         let deadline = clock::now() + Duration::from_millis(request.timeout_ms);
         let span = asked::begin_forwarded(self, request.trace.as_ref(), asked::counted(&kind), &group);
-        self.tell_first(&group, &kind);
+        if is_write(&kind) {
+            self.tell_settings(&group);
+        }
         let done = local::begin(&group, kind, &self.admission, deadline).await;
         let done = done.map_err(|error| match error {
             LocalError::NotLeader(leader) => failure::not_leader(id, leader, String::new()),

@@ -7,33 +7,30 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use placement::{NodeId, Partition, PartitionId, Table};
+use placement::{Partition, PartitionId, Table};
 use proto::v1::{
-    Failure, ForwardRequest, Item, ScanPage, ScanPageRequest, ScanRequest, ScanResponse, error_detail::Detail,
+    Failure, ForwardAnswer, ForwardRequest, Item, ScanPage, ScanPageRequest, ScanRequest, ScanResponse,
 };
 use tokio::time::Instant;
 
-use super::asked::{self, Asked};
+use super::asked::Asked;
 use super::context::Context;
 use super::cursor;
 use super::failure;
 use super::local::{self, LocalError};
 use super::newer;
 use super::operations::{Router, too_late};
-use crate::observability::metrics::{Operation, Outcome};
+use super::pages::{ASKED_AT_ONCE, PageError, PageRequest};
 use crate::partition::selection::Selection;
 use crate::raft::Group;
-use crate::seams::{clock, runtime};
+use crate::seams::runtime;
 
-/// Partitions that are asked at once.
-const ASKED_AT_ONCE: usize = 8;
 /// A partition is asked for a little more than its share, so that most pages need one round.
 const SPARE_ITEMS: u64 = 16;
 const SPARE_BYTES: u64 = 64 << 10;
 /// How often the partitions are asked for one page by a scan that selects: with few items that it
 /// wants it would else go on for as long as there are others.
 const MOST_ROUNDS: usize = 2;
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One partition's part of a scan.
 struct Part {
@@ -109,14 +106,14 @@ impl Router {
                     return Ok(ScanResponse { items, cursor });
                 }
                 // The map changed in the middle: the page is begun again.
-                Err(ScanError::Remap) => {
+                Err(PageError::Remap) => {
                     if context.left().is_zero() {
                         return Err(too_late());
                     }
                     tokio::time::sleep(Duration::from_millis(runtime::random_between(5, 20))).await;
                     self.table(&request.table)?;
                 }
-                Err(ScanError::Failed(failure)) => return Err(failure),
+                Err(PageError::Failed(failure)) => return Err(failure),
             }
         }
     }
@@ -128,7 +125,7 @@ impl Router {
         request: &ScanRequest,
         bounds: &Bounds,
         wanted: u64,
-    ) -> Result<(Vec<Item>, Option<Bytes>), ScanError> {
+    ) -> Result<(Vec<Item>, Option<Bytes>), PageError> {
         let map = self.map();
         let begin = |partition: &&Partition| Part {
             partition: partition.id,
@@ -190,7 +187,7 @@ impl Router {
         bounds: &Bounds,
         share: Share,
         parts: &mut [Part],
-    ) -> Result<(), ScanError> {
+    ) -> Result<(), PageError> {
         let mut asks = Vec::new();
         for part in parts.iter_mut().filter(|part| part.more && part.items.is_empty()) {
             let mut bounds = bounds.clone();
@@ -213,7 +210,7 @@ impl Router {
             let (router, context) = (Arc::clone(self), context.clone());
             asks.push(async move {
                 let page = router.ask(&context, ask).await?;
-                Ok::<_, ScanError>((part, page))
+                Ok::<_, PageError>((part, page))
             });
         }
         let mut pages = stream::iter(asks).buffer_unordered(ASKED_AT_ONCE);
@@ -226,41 +223,6 @@ impl Router {
             part.items.extend(page.items);
         }
         Ok(())
-    }
-
-    /// Has a partition's leader, or any of its nodes for a stale read, give a page.
-    pub(super) async fn ask(
-        self: &Arc<Self>,
-        context: &Context,
-        ask: ScanPageRequest,
-    ) -> Result<ScanPage, ScanError> {
-        let id = PartitionId(ask.partition);
-        let mut told = None;
-        for tried in 0.. {
-            if context.left().is_zero() {
-                return Err(ScanError::Failed(failure::no_leader_in_time(id)));
-            }
-            let map = self.map();
-            let Some(partition) = map.partition(id) else { return Err(ScanError::Remap) };
-            let here = self.parts.groups.get(id).filter(|group| ask.stale || group.leads());
-            let outcome = match here {
-                Some(group) => self.scan_group(&group, ask.clone(), context.deadline).await,
-                None => self.ask_there(context, partition, ask.clone(), told.take(), tried).await,
-            };
-            match outcome {
-                Ok(page) => return Ok(page),
-                Err(LocalError::WrongEpoch) => return Err(ScanError::Remap),
-                Err(LocalError::Failed(failure)) => return Err(ScanError::Failed(failure)),
-                Err(LocalError::NotLeader(leader)) => told = leader,
-                Err(LocalError::NotNow) => {}
-            }
-            // Two nodes may each take the other for the leader for a while.
-            if told.is_none() || tried % 4 == 3 {
-                let pause = Duration::from_millis(runtime::random_between(5, 50));
-                tokio::time::sleep(pause.min(context.left())).await;
-            }
-        }
-        Err(ScanError::Remap)
     }
 
     async fn scan_group(
@@ -287,86 +249,53 @@ impl Router {
         let ask = ScanPageRequest { partition: partition.0, to_follow: true, ..ScanPageRequest::default() };
         match self.ask(context, ask).await {
             Ok(page) => Ok(Some(page.revision)),
-            Err(ScanError::Remap) => Ok(None),
-            Err(ScanError::Failed(failure)) => Err(failure),
-        }
-    }
-
-    async fn ask_there(
-        &self,
-        context: &Context,
-        partition: &Partition,
-        ask: ScanPageRequest,
-        told: Option<NodeId>,
-        tried: usize,
-    ) -> Result<ScanPage, LocalError> {
-        let known = told.or_else(|| self.leaders_hint(partition.id)).filter(|_| tried % 3 != 2);
-        let others: Vec<_> =
-            partition.voters().map(|replica| replica.node).filter(|node| *node != self.parts.node).collect();
-        let node = known
-            .filter(|node| *node != self.parts.node)
-            .or_else(|| others.get(tried % others.len().max(1)).copied());
-        let Some(node) = node else { return Err(LocalError::NotNow) };
-        let patience = context.left().min(PATIENCE);
-        let request = ForwardRequest {
-            scan: Some(ask),
-            timeout_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
-            partition: partition.id.0,
-            trace: self.parts.traces.forward(&context.trace),
-            ..ForwardRequest::default()
-        };
-        self.parts.metrics.forwarded.increment();
-        let Ok(answer) = self.parts.peers.forward(node, request).await else {
-            return Err(LocalError::NotNow);
-        };
-        let Some(page) = answer.scan else {
-            return Err(LocalError::Failed(failure::internal("a scan had no page")));
-        };
-        match page.failure {
-            None => Ok(page),
-            Some(failure) => Err(match failure.reason() {
-                Some(Detail::NotLeader(other)) => {
-                    LocalError::NotLeader(NodeId::from_bytes(&other.leader_node))
-                }
-                Some(Detail::WrongEpoch(_)) => LocalError::WrongEpoch,
-                _ => LocalError::Failed(failure),
-            }),
+            Err(PageError::Remap) => Ok(None),
+            Err(PageError::Failed(failure)) => Err(failure),
         }
     }
 
     /// Does a part of a scan that another node forwarded.
-    pub async fn scan_here(&self, request: ForwardRequest) -> ScanPage {
-        let id = PartitionId(request.partition);
-        let deadline = clock::now() + Duration::from_millis(request.timeout_ms);
-        let failed = |failure| ScanPage { failure: Some(failure), ..ScanPage::default() };
-        let _inside = self.doorway.enter();
-        if self.doorway.is_shut() {
-            return failed(failure::not_leader(id, None, String::new()));
-        }
-        self.parts.metrics.forwarded_here.increment();
-        let Some(ask) = request.scan else { return failed(failure::invalid("there is no scan in it")) };
-        let Some(group) = self.parts.groups.get(id) else {
-            return failed(failure::not_leader(id, None, String::new()));
-        };
-        let span = asked::begin_forwarded(self, request.trace.as_ref(), Operation::Scan, &group);
-        let page = match self.scan_group(&group, ask, deadline).await {
-            Ok(page) => page,
-            Err(LocalError::NotLeader(leader)) => failed(failure::not_leader(id, leader, String::new())),
-            Err(LocalError::NotNow) => failed(failure::not_leader(id, None, String::new())),
-            Err(LocalError::WrongEpoch) => failed(failure::wrong_epoch(self.newer_map(None))),
-            Err(LocalError::Failed(failure)) => failed(failure),
-        };
-        if let Some(span) = span {
-            span.end(page.failure.as_ref().map_or(Outcome::Done, asked::ended_so));
-        }
-        page
+    pub async fn scan_here(&self, mut request: ForwardRequest) -> ScanPage {
+        let ask = request.scan.take();
+        self.page_here(request, ask).await
     }
 }
 
-pub(super) enum ScanError {
-    /// The map changed.
-    Remap,
-    Failed(Failure),
+impl PageRequest for ScanPageRequest {
+    type Page = ScanPage;
+
+    fn partition(&self) -> PartitionId {
+        PartitionId(self.partition)
+    }
+
+    fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    async fn answer(
+        self,
+        router: &Router,
+        group: &Arc<Group>,
+        deadline: Instant,
+    ) -> Result<ScanPage, LocalError> {
+        router.scan_group(group, self, deadline).await
+    }
+
+    fn forwarded(self) -> ForwardRequest {
+        ForwardRequest { scan: Some(self), ..ForwardRequest::default() }
+    }
+
+    fn page_of(answer: ForwardAnswer) -> Option<ScanPage> {
+        answer.scan
+    }
+
+    fn failure_of(page: &mut ScanPage) -> Option<Failure> {
+        page.failure.take()
+    }
+
+    fn refused(failure: Failure) -> ScanPage {
+        ScanPage { failure: Some(failure), ..ScanPage::default() }
+    }
 }
 
 /// The part whose item comes next.

@@ -13,11 +13,9 @@ use proto::v1::{
 use super::context::Context;
 use super::failure;
 use super::operations::Router;
-use super::scan::{self, ScanError};
+use super::pages::{ASKED_AT_ONCE, PageError};
+use super::scan;
 use crate::seams::runtime;
-
-/// Partitions that are asked at once.
-const ASKED_AT_ONCE: usize = 8;
 
 impl Router {
     /// How many items a table has, or the part of it that this node leads. They are counted, each
@@ -42,11 +40,11 @@ impl Router {
                 let (router, context) = (Arc::clone(self), context.clone());
                 async move { router.ask(&context, ask).await.map(|page| page.count) }
             }));
-            let all: Result<Vec<u64>, ScanError> = counts.buffer_unordered(ASKED_AT_ONCE).try_collect().await;
+            let all: Result<Vec<u64>, PageError> = counts.buffer_unordered(ASKED_AT_ONCE).try_collect().await;
             match all {
                 Ok(counts) => return Ok(counts.into_iter().sum()),
-                Err(ScanError::Failed(failure)) => return Err(failure),
-                Err(ScanError::Remap) => pause(context).await?,
+                Err(PageError::Failed(failure)) => return Err(failure),
+                Err(PageError::Remap) => pause(context).await?,
             }
         }
     }
@@ -62,7 +60,7 @@ impl Router {
         limit: u64,
     ) -> Result<ScanPage, Failure> {
         loop {
-            let id = self.table(table)?.id;
+            let id = self.known_table(context, table).await?.id;
             let map = self.map();
             let Some(partition) = map.owner_of(id, bucket) else {
                 pause(context).await?;
@@ -85,8 +83,8 @@ impl Router {
             };
             match self.ask(context, ask).await {
                 Ok(page) => return Ok(page),
-                Err(ScanError::Failed(failure)) => return Err(failure),
-                Err(ScanError::Remap) => pause(context).await?,
+                Err(PageError::Failed(failure)) => return Err(failure),
+                Err(PageError::Remap) => pause(context).await?,
             }
         }
     }
@@ -94,7 +92,7 @@ impl Router {
     /// Removes everything in a table, partition by partition.
     pub async fn clear(self: &Arc<Self>, context: &Context, table: &str) -> Result<(), Failure> {
         loop {
-            let id = self.table(table)?.id;
+            let id = self.known_table(context, table).await?.id;
             let map = self.map();
             let runs: Vec<_> =
                 map.map().partitions_of(id).iter().map(|partition| partition.buckets).collect();

@@ -8,7 +8,8 @@
 //!   item           table │ bucket │ 1 │ key
 //!   expiry         table │ bucket │ 2 │ deadline u64 │ key
 //!   changes        table │ bucket │ 3 │ last revision u64    what one entry changed in the bucket
-//!   (4 secondary indexes: reserved)
+//!   index entry    table │ bucket │ 4 │ index u32 │ 1 │ value as `index::value` encodes it │ key
+//!   index claim    table │ bucket │ 4 │ index u32 │ 2 │ length u16 │ {tag} │ value      who has it
 //!
 //! reserved table 0, bucket 0
 //!   format         0 │ 0 │ 0
@@ -26,6 +27,9 @@ const PREFIX: usize = 4 + 2 + 1;
 const ITEM: u8 = 1;
 const EXPIRY: u8 = 2;
 const CHANGES: u8 = 3;
+const INDEX: u8 = 4;
+const INDEX_ENTRY: u8 = 1;
+const INDEX_CLAIM: u8 = 2;
 const RESERVED_TABLE: u32 = 0;
 const FORMAT: u8 = 0;
 const GROUP: u8 = 16;
@@ -47,6 +51,8 @@ pub enum GroupRecord {
     Settings = 5,
     /// How much history there was at a revision, which follows.
     HistoryMark = 6,
+    /// How far it is with an index, whose id follows.
+    Index = 7,
 }
 
 /// A run of keys: from the first, up to but without the second.
@@ -135,6 +141,56 @@ pub fn changes_up_to(table: TableId, bucket: Bucket, revision: u64) -> KeyRange 
     KeyRange { start: head(table.0, bucket.0, CHANGES, 0).freeze(), end }
 }
 
+fn index_head(table: TableId, bucket: Bucket, index: u32, part: u8, room: usize) -> BytesMut {
+    let mut out = head(table.0, bucket.0, INDEX, 5 + room);
+    out.put_u32(index);
+    out.put_u8(part);
+    out
+}
+
+/// The entry of an item in an index of its bucket.
+pub fn index_entry(table: TableId, bucket: Bucket, index: u32, value: &[u8], key: &[u8]) -> Bytes {
+    let mut out = index_head(table, bucket, index, INDEX_ENTRY, value.len() + key.len());
+    out.put_slice(value);
+    out.put_slice(key);
+    out.freeze()
+}
+
+/// The value and the user's key in an entry of an index, one behind the other.
+pub fn parse_index_entry(entry: &[u8]) -> &[u8] {
+    entry.get(PREFIX + 5..).unwrap_or_default()
+}
+
+/// The entries of an index in a bucket between two values, or places among them.
+pub fn index_entries(table: TableId, bucket: Bucket, index: u32, start: &[u8], end: &[u8]) -> KeyRange {
+    let bound = |value| index_entry(table, bucket, index, value, b"");
+    KeyRange { start: bound(start), end: bound(end) }
+}
+
+/// Where it is kept who has a value that only one key of a `{tag}` may have.
+pub fn index_claim(table: TableId, bucket: Bucket, index: u32, tag: &[u8], value: &[u8]) -> Bytes {
+    let mut out = index_head(table, bucket, index, INDEX_CLAIM, 2 + tag.len() + value.len());
+    out.put_u16(u16::try_from(tag.len()).unwrap_or(u16::MAX));
+    out.put_slice(tag);
+    out.put_slice(value);
+    out.freeze()
+}
+
+/// Everything of an index in a bucket.
+pub fn index_of(table: TableId, bucket: Bucket, index: u32) -> KeyRange {
+    let start = index_head(table, bucket, index, 0, 0).freeze();
+    let end = index_head(table, bucket, index, u8::MAX, 0).freeze();
+    KeyRange { start, end }
+}
+
+/// Everything of all indexes in a bucket.
+pub fn indexes_of(table: TableId, bucket: Bucket) -> KeyRange {
+    KeyRange {
+        start: head(table.0, bucket.0, INDEX, 0).freeze(),
+        end: head(table.0, bucket.0, INDEX + 1, 0).freeze(),
+    }
+}
+
 /// Everything that buckets of a table hold.
 pub fn data_of(table: TableId, buckets: BucketRange) -> KeyRange {
     let end = match buckets.last.0.checked_add(1) {
@@ -172,6 +228,13 @@ pub fn session_client(key: &[u8]) -> Option<[u8; 16]> {
 /// All sessions of a group.
 pub fn sessions_of(group: PartitionId) -> KeyRange {
     all_of(group, GroupRecord::Session)
+}
+
+/// How far a group is with an index.
+pub fn index_record(group: PartitionId, index: u32) -> Bytes {
+    let mut out = BytesMut::from(group_record(group, GroupRecord::Index).as_ref());
+    out.put_u32(index);
+    out.freeze()
 }
 
 /// How much history a group had at a revision.
@@ -249,6 +312,11 @@ mod tests {
         assert_eq!(&meta_record(b"n")[..], [0, 0, 0, 0, 0, 0, 17, b'n']);
         assert_eq!(&changes(TABLE, BUCKET, 7)[..], [1, 2, 3, 4, 5, 6, 3, 0, 0, 0, 0, 0, 0, 0, 7]);
         assert_eq!(&history_mark(PartitionId(9), 8)[14..], [9, 6, 0, 0, 0, 0, 0, 0, 0, 8]);
+        let entry = index_entry(TABLE, BUCKET, 9, &[2, 1], b"k");
+        assert_eq!(&entry[..], [1, 2, 3, 4, 5, 6, 4, 0, 0, 0, 9, 1, 2, 1, b'k']);
+        let claim = index_claim(TABLE, BUCKET, 9, b"t", &[2, 1]);
+        assert_eq!(&claim[..], [1, 2, 3, 4, 5, 6, 4, 0, 0, 0, 9, 2, 0, 1, b't', 2, 1]);
+        assert_eq!(&index_record(PartitionId(9), 8)[14..], [9, 7, 0, 0, 0, 8]);
     }
 
     #[test]
@@ -258,6 +326,7 @@ mod tests {
         assert_eq!(session_client(&session(PartitionId(3), &[5; 16])), Some([5; 16]));
         assert_eq!(parse_meta_record(&meta_record(b"xyz")), b"xyz");
         assert_eq!(history_mark_revision(&history_mark(PartitionId(3), 12)), Some(12));
+        assert_eq!(parse_index_entry(&index_entry(TABLE, BUCKET, 9, &[2, 1], b"k")), [2, 1, b'k']);
     }
 
     #[test]
@@ -281,5 +350,11 @@ mod tests {
         assert!(inside(&records, &session(PartitionId(9), &[255; 16])));
         assert!(!inside(&records, &group_record(PartitionId(10), GroupRecord::Progress)));
         assert!(!inside(&items_of(TABLE, BUCKET), &expiry(TABLE, BUCKET, 0, b"")));
+        let index = index_of(TABLE, BUCKET, 9);
+        let claim = index_claim(TABLE, BUCKET, 9, &[255; 9], &[255; 9]);
+        assert!(inside(&index, &claim) && inside(&index, &index_entry(TABLE, BUCKET, 9, b"", b"")));
+        assert!(inside(&indexes_of(TABLE, BUCKET), &claim));
+        assert!(!inside(&index, &index_entry(TABLE, BUCKET, 10, b"", b"")));
+        assert!(!inside(&index_entries(TABLE, BUCKET, 9, &[0], &[255]), &claim));
     }
 }

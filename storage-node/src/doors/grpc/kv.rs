@@ -8,8 +8,9 @@ use proto::v1::kv_server::Kv;
 use proto::v1::{
     BatchRequest, BatchResponse, CopyRequest, CopyResponse, DeleteRequest, DeleteResponse, ExistsRequest,
     ExistsResponse, Failure, GetRequest, GetResponse, ModifyRequest, ModifyResponse, PutRequest, PutResponse,
-    ScanRequest, ScanResponse, StreamRequest, StreamResponse, TxnRequest, TxnResponse, WatchRequest,
-    WatchResponse, operation::Operation as Kind, result::Result as Outcome, watch_request::Request as Asked,
+    QueryRequest, QueryResponse, ScanRequest, ScanResponse, StreamRequest, StreamResponse, TxnRequest,
+    TxnResponse, WatchRequest, WatchResponse, operation::Operation as Kind, result::Result as Outcome,
+    watch_request::Request as Asked,
 };
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -58,7 +59,7 @@ impl KvDoor {
     }
 }
 
-type Pages = Pin<Box<dyn Stream<Item = Result<ScanResponse, Status>> + Send>>;
+type Pages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Kv for KvDoor {
@@ -134,9 +135,9 @@ impl Kv for KvDoor {
         .await
     }
 
-    type ScanStream = Pages;
+    type ScanStream = Pages<ScanResponse>;
 
-    async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<Pages>, Status> {
+    async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
         let (metadata, _, scan) = request.into_parts();
         let operations = self.operations.clone();
         let whole = metadata.contains_key("grpc-timeout").then(|| self.context(&metadata));
@@ -162,7 +163,35 @@ impl Kv for KvDoor {
         Ok(Response::new(pages.map(|page| page.map_err(status)).boxed()))
     }
 
-    type StreamStream = Pin<Box<dyn Stream<Item = Result<StreamResponse, Status>> + Send>>;
+    type QueryStream = Pages<QueryResponse>;
+
+    async fn query(&self, request: Request<QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
+        let (metadata, _, query) = request.into_parts();
+        let operations = self.operations.clone();
+        let whole = metadata.contains_key("grpc-timeout").then(|| self.context(&metadata));
+        let trace = self.trace(&metadata);
+        let limited = query.limit > 0;
+        let first = Some((query, 0));
+        let pages = stream::try_unfold(first, move |next| {
+            let (operations, whole, trace) = (operations.clone(), whole.clone(), trace.clone());
+            async move {
+                let Some((mut query, given)) = next else { return Ok(None) };
+                // Without a deadline for the whole query each page has its own.
+                let context = whole.unwrap_or_else(|| context_of(&MetadataMap::new()).in_trace(trace));
+                let limit = query.limit;
+                query.limit = if limited { limit - given } else { 0 };
+                let page = operations.query(&context, &query).await?;
+                query.limit = limit;
+                let given = given + page.items.len() as u64;
+                let more = !page.cursor.is_empty() && (!limited || given < limit);
+                query.cursor = page.cursor.clone();
+                Ok::<_, Failure>(Some((page, more.then_some((query, given)))))
+            }
+        });
+        Ok(Response::new(pages.map(|page| page.map_err(status)).boxed()))
+    }
+
+    type StreamStream = Pages<StreamResponse>;
 
     async fn stream(
         &self,
@@ -181,7 +210,7 @@ impl Kv for KvDoor {
         Ok(Response::new(Pipeline::new(operations.boxed(), begin).boxed()))
     }
 
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+    type WatchStream = Pages<WatchResponse>;
 
     async fn watch(
         &self,

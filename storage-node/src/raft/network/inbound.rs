@@ -369,5 +369,5 @@ fn too_busy() -> ForwardAnswer {
     let failure =
         Failure::new(Code::ResourceExhausted, "too many forwarded operations are under way", Some(retry));
     let result = proto::v1::Result { result: Some(result::Result::Failure(failure)) };
-    ForwardAnswer { result: result.encode_to_vec().into(), scan: None }
+    ForwardAnswer { result: result.encode_to_vec().into(), ..ForwardAnswer::default() }
 }

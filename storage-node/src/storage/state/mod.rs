@@ -68,6 +68,22 @@ impl Changes {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Forgets those after the first so many; the bytes still count.
+    pub fn truncate(&mut self, count: usize) {
+        self.changes.truncate(count);
+    }
+
+    /// Puts others behind them.
+    pub fn append(&mut self, mut others: Self) {
+        self.bytes += others.bytes;
+        self.changes.append(&mut others.changes);
+    }
 }
 
 /// Why the state could not be read or written.

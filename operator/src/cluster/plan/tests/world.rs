@@ -100,6 +100,7 @@ impl World {
             history: proto::v1::HistorySettings::default(),
             values: proto::v1::ValueSettings::default(),
             touch_on_read_ms: 0,
+            indexes: Vec::new(),
             owner: String::new(),
         });
         for node in world.view_mut().nodes.values_mut() {

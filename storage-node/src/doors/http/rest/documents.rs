@@ -170,6 +170,14 @@ problems!(
     RangeProblems, ALWAYS, &[Kind::BadCursor]
 );
 problems!(
+    /// Of a look at indexes or by one.
+    QueryProblems, ALWAYS, &[Kind::BadCursor, Kind::NoSuchIndex, Kind::IndexNotReady]
+);
+problems!(
+    /// Of a change of an index.
+    IndexChangeProblems, ALWAYS, OF_BODIES, &[Kind::NoSuchIndex, Kind::NotPossibleNow, Kind::OutcomeUnknown]
+);
+problems!(
     /// Of a watch.
     WatchProblems, ALWAYS, &[Kind::BadToken, Kind::Compacted, Kind::NotPossibleNow]
 );
@@ -178,7 +186,7 @@ problems!(
     WriteProblems, ALWAYS, OF_BODIES,
     &[
         Kind::NoSuchKey, Kind::ConditionNotMet, Kind::ValueTooLarge, Kind::NotAsDemanded, Kind::IdempotencyKeyReused,
-        Kind::OutcomeUnknown
+        Kind::NotUnique, Kind::OutcomeUnknown
     ]
 );
 problems!(
@@ -186,7 +194,7 @@ problems!(
     PatchProblems, ALWAYS, OF_BODIES,
     &[
         Kind::NoSuchKey, Kind::ConditionNotMet, Kind::ValueTooLarge, Kind::ValueNotJson, Kind::PatchFailed,
-        Kind::NotAsDemanded, Kind::IdempotencyKeyReused, Kind::OutcomeUnknown
+        Kind::NotAsDemanded, Kind::IdempotencyKeyReused, Kind::NotUnique, Kind::OutcomeUnknown
     ]
 );
 problems!(
@@ -194,7 +202,7 @@ problems!(
     BatchProblems, ALWAYS, OF_BODIES,
     &[
         Kind::CrossSlot, Kind::ConditionNotMet, Kind::ValueTooLarge, Kind::TooManyOperations, Kind::BatchTooLarge,
-        Kind::NotAsDemanded, Kind::IdempotencyKeyReused, Kind::OutcomeUnknown
+        Kind::NotAsDemanded, Kind::IdempotencyKeyReused, Kind::NotUnique, Kind::OutcomeUnknown
     ]
 );
 problems!(

@@ -23,7 +23,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use prost::Message;
 use proto::v1::{
-    Failure, ScanRequest, ScanResponse, operation::Operation as Kind, result::Result as Outcome,
+    Failure, QueryRequest, QueryResponse, ScanRequest, ScanResponse, operation::Operation as Kind,
+    result::Result as Outcome,
 };
 use serde::Serialize;
 
@@ -40,6 +41,7 @@ pub mod cluster;
 pub mod conditions;
 pub mod documents;
 pub mod idempotency;
+pub mod indexes;
 pub mod keys;
 pub mod layers;
 pub mod openapi;
@@ -134,6 +136,13 @@ impl Api {
         self.member()?;
         let operations = &self.shared.operations;
         Ok(operations.scan(&self.context(), request).await?)
+    }
+
+    /// One page of a query.
+    pub async fn query(&self, request: &QueryRequest) -> Result<QueryResponse, Problem> {
+        self.member()?;
+        let operations = &self.shared.operations;
+        Ok(operations.query(&self.context(), request).await?)
     }
 
     /// Asks the meta leader.

@@ -12,7 +12,7 @@ use utoipa::openapi::{ObjectBuilder, OpenApi, Required, ResponsesBuilder, Type};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::documents::ProblemShown;
-use super::{Api, batch, cluster, keys, range, stats, tables, watch};
+use super::{Api, batch, cluster, indexes, keys, range, stats, tables, watch};
 
 const PAGE: &str = include_str!("openapi/page.html");
 const SCRIPT: &str = include_str!("openapi/page.js");
@@ -52,6 +52,7 @@ pub fn routes() -> OpenApiRouter<Api> {
         .nest("/api/v1", of_keys())
         .nest("/api/v1/tables/{table}", of_keys())
         .nest("/api/v1", tables::routes())
+        .nest("/api/v1", indexes::routes())
         .nest("/api/v1", cluster::routes())
 }
 

@@ -134,6 +134,15 @@ impl From<Failure> for Problem {
             Some(Detail::AlreadyExists(exists)) => {
                 plain(Kind::AlreadyExists).with("what", exists.what.clone())
             }
+            Some(Detail::UniqueClash(clash)) => {
+                let key = String::from_utf8_lossy(&clash.key).into_owned();
+                plain(Kind::NotUnique).with("index", clash.index.clone()).with("key", key)
+            }
+            Some(Detail::IndexNotReady(index)) => plain(Kind::IndexNotReady)
+                .with("index", index.index.clone())
+                .with("percent", index.percent)
+                .with("failed", !index.failed.is_empty()),
+            Some(Detail::UnknownIndex(index)) => plain(Kind::NoSuchIndex).with("index", index.index.clone()),
             Some(Detail::Unsuitable(unsuitable)) => plain(kind_of_why(unsuitable.why())),
             Some(Detail::WrongCluster(_)) => plain(Kind::NotPossibleNow),
             None => plain(kind_of_code(code)),

@@ -18,6 +18,7 @@ use self::history::{HistoryGiven, HistoryShown};
 use super::address::{self, Query};
 use super::body::{self, Media};
 use super::documents::{ChangeProblems, LookProblems};
+use super::indexes::{IndexDeclared, NamedIndexGiven};
 use super::problem::Problem;
 use super::stats::{self, StatsShown};
 use super::values::{self, seconds};
@@ -55,6 +56,8 @@ pub struct TableShown {
     /// Seconds that a read gives an item that has an end, at least; null: a read leaves it as it is.
     #[serde(rename = "touchOnRead")]
     pub touch_on_read: Option<f64>,
+    /// What its items can be found by besides their keys.
+    pub indexes: Vec<IndexDeclared>,
     /// Who declared it; null: nobody in particular.
     pub owner: Option<String>,
 }
@@ -87,6 +90,10 @@ pub struct TableGiven {
     #[schema(minimum = 0.001, maximum = 3_153_600_000.0_f64)]
     #[serde(rename = "touchOnRead")]
     touch_on_read: Option<f64>,
+    /// What its items can be found by besides their keys.
+    #[serde(default)]
+    #[schema(max_items = 16)]
+    indexes: Vec<NamedIndexGiven>,
 }
 
 /// What of a table is to be altered.
@@ -140,6 +147,7 @@ impl From<TableEntry> for TableShown {
             demand: DemandShown::of(settings.values.as_ref()),
             touch_on_read: (settings.touch_on_read_ms > 0).then(|| seconds(settings.touch_on_read_ms)),
             history: HistoryShown::of(settings.history),
+            indexes: settings.indexes.into_iter().map(Into::into).collect(),
             owner: (!entry.owner.is_empty()).then_some(entry.owner),
         }
     }
@@ -197,6 +205,7 @@ async fn create(api: Api, request: Request) -> Answer {
         history: given.history.map(HistoryGiven::settings).transpose()?,
         values: given.demand.map(DemandGiven::settings),
         touch_on_read_ms: given.touch_on_read.map(values::ttl_ms).transpose()?.unwrap_or(0),
+        indexes: given.indexes.into_iter().map(NamedIndexGiven::settings).collect(),
     };
     let created: CreateTableResponse = api.admin("CreateTable", &asked).await?;
     let table = created.table.unwrap_or_default();
@@ -247,6 +256,7 @@ async fn alter(api: Api, request: Request) -> Answer {
         history,
         values: given.demand.map(DemandGiven::settings),
         touch_on_read_ms,
+        ..AlterTableRequest::default()
     };
     let altered: AlterTableResponse = api.admin("AlterTable", &asked).await?;
     json(StatusCode::OK, &TableShown::from(altered.table.unwrap_or_default()))

@@ -52,10 +52,18 @@ pub struct ItemShown {
     /// There where the value is base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoding: Option<Encoding>,
-    /// Grows with every change of the key, and is its entity tag.
+    /// Grows with every change of the key, and is its entity tag. What only an index was read for has
+    /// none.
+    #[serde(skip_serializing_if = "is_none")]
+    #[schema(required = false)]
     pub version: u64,
     /// Seconds that are left of its life; null: it has no end.
     pub ttl: Option<f64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(version: &u64) -> bool {
+    *version == 0
 }
 
 /// A key as it is shown: as text where it is UTF-8, else in base64url.

@@ -65,7 +65,7 @@ impl Forwarded for Holds {
         let item = Item { key: get.key, ..Default::default() };
         let result = result::Result::Get(GetResponse { item: Some(item) });
         let result = Result { result: Some(result) }.encode_to_vec().into();
-        ForwardAnswer { result, scan: None }
+        ForwardAnswer { result, ..ForwardAnswer::default() }
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Kind {
     NoSuchTable,
     /// No such key.
     NoSuchKey,
+    /// No such index.
+    NoSuchIndex,
     /// No such node, move or path.
     NotFound,
     /// The path knows other methods.
@@ -31,6 +33,10 @@ pub enum Kind {
     BodyTooSlow,
     /// There is something of that name.
     AlreadyExists,
+    /// Another key has the value that only one may have.
+    NotUnique,
+    /// The index is being built, or could not be.
+    IndexNotReady,
     /// The state of the cluster does not allow it.
     NotPossibleNow,
     /// A condition of the request does not hold.
@@ -85,7 +91,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 41] = [
         Self::InvalidRequest,
         Self::InvalidJson,
         Self::JsonTooDeep,
@@ -95,10 +101,13 @@ impl Kind {
         Self::OriginNotAllowed,
         Self::NoSuchTable,
         Self::NoSuchKey,
+        Self::NoSuchIndex,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooSlow,
         Self::AlreadyExists,
+        Self::NotUnique,
+        Self::IndexNotReady,
         Self::NotPossibleNow,
         Self::ConditionNotMet,
         Self::ValueNotJson,
@@ -159,10 +168,13 @@ impl Kind {
             }
             Self::NoSuchTable => ("no-such-table", 404, "There is no such table"),
             Self::NoSuchKey => ("no-such-key", 404, "There is no such key"),
+            Self::NoSuchIndex => ("no-such-index", 404, "The table has no such index"),
             Self::NotFound => ("not-found", 404, "There is no such thing"),
             Self::MethodNotAllowed => ("method-not-allowed", 405, "The path knows other methods"),
             Self::BodyTooSlow => ("body-too-slow", 408, "The body did not arrive in time"),
             Self::AlreadyExists => ("already-exists", 409, "There is something of that name already"),
+            Self::NotUnique => ("not-unique", 409, "Another key has the value that only one may have"),
+            Self::IndexNotReady => ("index-not-ready", 409, "The index cannot be asked yet, or never"),
             Self::NotPossibleNow => ("not-possible-now", 409, "The state of the cluster does not allow it"),
             Self::ValueNotJson => ("value-not-json", 409, "The value that is stored is not JSON"),
             Self::PatchFailed => ("patch-failed", 409, "The patch does not fit the value that is stored"),
