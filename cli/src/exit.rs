@@ -114,6 +114,7 @@ fn advice(error: &anyhow::Error) -> Option<&'static str> {
             Some("`trilith cluster status` says how the cluster is; --timeout gives it more time")
         }
         Error::BadCursor(_) => Some("scan again without --cursor, or with the same bounds as before"),
+        Error::SnapshotExpired(_) => Some("begin again without --cursor, or with a longer --snapshot"),
         Error::BadToken(_) => Some("watch again without --from"),
         Error::Compacted { .. } => {
             Some("watch again with --items instead of --from: first what there is, then changes")

@@ -44,6 +44,9 @@ pub enum Error {
     /// A cursor is not of this scan.
     #[error("the cursor cannot be used: {0}")]
     BadCursor(String),
+    /// The snapshot of a cursor is held no more: the scan or query has to begin again.
+    #[error("{0}")]
+    SnapshotExpired(String),
     /// A token is none of this table's watches.
     #[error("the token cannot be used: {0}")]
     BadToken(String),
@@ -116,6 +119,7 @@ impl Error {
             Some(Detail::UnknownTable(unknown)) => Self::UnknownTable(unknown.table.clone()),
             Some(Detail::CrossSlot(_)) => Self::CrossSlot,
             Some(Detail::BadCursor(bad)) => Self::BadCursor(bad.why.clone()),
+            Some(Detail::SnapshotExpired(_)) => Self::SnapshotExpired(message),
             Some(Detail::BadToken(bad)) => Self::BadToken(bad.why.clone()),
             Some(Detail::Compacted(gone)) => {
                 Self::Compacted { partition: gone.partition, wanted: gone.wanted, oldest: gone.oldest }

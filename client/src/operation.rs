@@ -184,7 +184,7 @@ pub(crate) fn get_request(table: String, key: Bytes, options: &GetOptions) -> v1
         key,
         stale: options.stale,
         paths: options.paths.clone(),
-        touch_ms: options.touch.map_or(0, |touch| u64::try_from(touch.as_millis()).unwrap_or(u64::MAX)),
+        touch_ms: options.touch.map_or(0, whole_ms),
         ..v1::GetRequest::default()
     }
 }
@@ -202,7 +202,7 @@ pub(crate) fn put_request(
         key,
         value,
         condition: options.condition.map(Into::into),
-        ttl_ms: options.ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)),
+        ttl_ms: options.ttl.map_or(0, |ttl| whole_ms(ttl).max(1)),
         content: options.content.into(),
         retry,
     }
@@ -231,4 +231,8 @@ pub(crate) fn nonsense() -> v1::Failure {
 pub(crate) fn answers_of(results: Vec<v1::Result>) -> Result<Vec<Answer>, Error> {
     let answers = results.into_iter().map(|result| answer_of(result).map_err(|f| Error::from_failure(&f)));
     answers.collect()
+}
+/// A time as the wire has it.
+pub(crate) fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

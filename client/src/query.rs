@@ -12,6 +12,7 @@ use tonic::{Response, Status, Streaming};
 use crate::client::Client;
 use crate::core::kv_client;
 use crate::error::Error;
+use crate::operation::whole_ms;
 use crate::pages::{Paged, Pages};
 use crate::scan::Page;
 
@@ -49,6 +50,8 @@ pub struct QueryOptions {
     pub cursor: Bytes,
     /// From any replica, possibly older items.
     pub stale: bool,
+    /// All pages are of one moment of each partition, which is held for so long from the first page on.
+    pub snapshot: Option<Duration>,
     /// Also say how each page came about.
     pub explain: bool,
 }
@@ -161,6 +164,7 @@ fn request(table: &str, index: &str, options: &QueryOptions) -> QueryRequest {
         count: false,
         cursor: options.cursor.clone(),
         stale: options.stale,
+        snapshot_ms: options.snapshot.map_or(0, whole_ms),
         explain: options.explain,
     }
 }

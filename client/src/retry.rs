@@ -180,6 +180,7 @@ impl Trouble {
                 | Detail::Unsuitable(_)
                 | Detail::UniqueClash(_)
                 | Detail::IndexNotReady(_)
+                | Detail::SnapshotExpired(_)
                 | Detail::UnknownIndex(_),
             ) => Verdict::Denied,
             None => match Code::from(failure.code) {

@@ -11,6 +11,7 @@ use tonic::{Response, Status, Streaming};
 use crate::client::Client;
 use crate::core::kv_client;
 use crate::error::Error;
+use crate::operation::whole_ms;
 use crate::pages::{Paged, Pages};
 
 /// What to scan.
@@ -32,6 +33,9 @@ pub struct ScanOptions {
     pub cursor: Bytes,
     /// From any replica, possibly older items.
     pub stale: bool,
+    /// All pages are of one moment of each partition, which is held for so long from the first page on.
+    /// A scan that takes longer ends with [`Error::SnapshotExpired`].
+    pub snapshot: Option<Duration>,
     /// Only items whose values are JSON and of which this holds, as in `$.age >= 18`; empty: all.
     pub filter: String,
     /// Of the values only what these paths lead to; none: the whole values.
@@ -130,5 +134,6 @@ fn request(table: &str, options: &ScanOptions) -> ScanRequest {
         stale: options.stale,
         filter: options.filter.clone(),
         paths: options.paths.clone(),
+        snapshot_ms: options.snapshot.map_or(0, whole_ms),
     }
 }

@@ -11,6 +11,7 @@
 //!      ▼
 //!   history         what was attempted, and what may be seen afterwards
 //!   workload        clients that write and read, and keep that history
+//!   followers       watches beside writers, and what they are told
 //!   replicas        whether every copy holds the same
 //!   curl, browser   what people have at hand for the HTTP door
 //!   redis           a real Redis beside ours, and what is played on both
@@ -30,6 +31,7 @@ pub mod cluster;
 pub mod commands;
 pub mod curl;
 pub mod files;
+pub mod followers;
 pub mod history;
 pub mod kubernetes;
 pub mod network;

@@ -5,11 +5,13 @@
 //!   run      waits for the first write, then writes and reads until it is told to end
 //!   door     how a scenario asks it, over HTTP
 //!   report   what it says
+//!   many     what it writes and finds beside that, when it is asked to
 //!   lonely   a reader on a machine that is cut off: what does it still get to see?
 //! ```
 
 pub mod door;
 pub mod lonely;
+pub mod many;
 pub mod report;
 pub mod run;
 

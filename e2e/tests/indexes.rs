@@ -1,4 +1,4 @@
-//! Indexes beside a model: writers, kills and a move on one side, an index that is added and one that is
+//! Indexes beside a model: writers, kills, splits and a move on one side, an index that is added and one that is
 //! dropped in the middle, and queries all the while. What an index answers is what a scan finds; a
 //! value that may be had once is refused exactly where the model says so.
 
@@ -80,12 +80,22 @@ async fn an_index_answers_what_a_scan_finds() -> anyhow::Result<()> {
         ..AlterTableRequest::default()
     };
     admin.alter_table(alter).await?;
+    // Its partitions are split meanwhile, in both of which the build goes on.
+    let more =
+        AlterTableRequest { name: TABLE.to_owned(), partitions: Some(12), ..AlterTableRequest::default() };
+    admin.alter_table(more).await?;
     cluster.kill9(1)?;
     go_on(200).await?;
     cluster.start(1).await?;
     until("the killed node has caught up", WITHIN, async || cluster.ready(1).await).await?;
     await_ready(&admin, "number").await?;
-    scenario.say("an index was added and built while a node was killed");
+    until("the table is split", WITHIN, async || {
+        let partitions = cluster.partitions(TABLE).await?.len();
+        ensure!(partitions == 12, "{partitions} partitions");
+        Ok(())
+    })
+    .await?;
+    scenario.say("an index was added and built while partitions were split and a node was killed");
     go_on(300).await?;
 
     // Replicas go to another node, with their indexes.

@@ -9,7 +9,7 @@ use client::Admin;
 use e2e::workload::Load;
 use e2e::{Cluster, Scenario, Shape, until};
 use proto::v1::{
-    ListMovesRequest, Move, MoveStage, NodeRequest, NodeState, PlanRebalanceRequest, PlanRebalanceResponse,
+    ListMovesRequest, Move, MoveStage, NodeRequest, PlanRebalanceRequest, PlanRebalanceResponse,
     StartMovesRequest, StatusRequest,
 };
 use rand::RngExt as _;
@@ -43,7 +43,7 @@ async fn nodes_come_and_go_under_load() -> anyhow::Result<()> {
     scenario.say(format_args!("the fourth node holds {held} replicas after {moved} moves"));
 
     let first = cluster.id_of(0).await?.context("node 0 is in no cluster")?;
-    drain(&admin, "node-1").await?;
+    cluster.drain("node-1", MOVED_WITHIN).await?;
     for partition in cluster.partitions(TABLE).await? {
         let group = cluster.group_at(0, partition).await?;
         ensure!(group.is_none(), "the drained node still has a replica of partition {partition}");
@@ -101,7 +101,7 @@ async fn come_back(
     scenario.say(format_args!("with --join it is a new node, {new}"));
 
     // The same while it runs: it need not be restarted to notice.
-    drain(admin, &new).await?;
+    cluster.drain(&new, MOVED_WITHIN).await?;
     admin.remove_node(NodeRequest { node: new.clone() }).await?;
     let status = cluster.await_end(0, ENDED_WITHIN).await?;
     ensure!(status.success(), "a removed node ends in order, not with {status}");
@@ -155,21 +155,6 @@ async fn plan(admin: &Admin) -> anyhow::Result<PlanRebalanceResponse> {
 fn moves_data(order: &Move) -> bool {
     use proto::v1::r#move::Kind;
     matches!(order.kind, Some(Kind::Replace(_) | Kind::Add(_)))
-}
-
-async fn drain(admin: &Admin, node: &str) -> anyhow::Result<()> {
-    let request = NodeRequest { node: node.to_owned() };
-    until("the node is drained", MOVED_WITHIN, async || {
-        let answer = admin.drain_node(request.clone()).await?;
-        let state = answer.node.as_ref().map_or(NodeState::Serving, proto::v1::NodeEntry::state);
-        ensure!(
-            state == NodeState::Drained && answer.replicas_left == 0 && answer.leaders_left == 0,
-            "it is {state:?} with {} replicas",
-            answer.replicas_left
-        );
-        Ok(())
-    })
-    .await
 }
 
 async fn replicas_on(admin: &Admin, name: &str) -> anyhow::Result<u64> {

@@ -12,6 +12,7 @@
 
 pub mod bucket;
 pub mod check;
+pub mod division;
 pub mod id;
 pub mod map;
 pub mod moves;

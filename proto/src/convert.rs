@@ -113,6 +113,7 @@ pub fn table_entry(
         default_ttl_ms: table.default_ttl_ms,
         owner: owner.to_owned(),
         settings,
+        wanted_partitions: 0,
     }
 }
 

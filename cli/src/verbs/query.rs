@@ -1,5 +1,7 @@
 //! `trilith query`
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::table::indexes::written;
 use crate::arguments::Global;
+use crate::duration::parse_duration;
 use crate::exit::{Exit, Usage};
 use crate::json;
 use crate::output::{Output, note};
@@ -78,6 +81,9 @@ pub struct Query {
     /// Ask any replica, which may have older items.
     #[arg(long)]
     stale: bool,
+    /// Everything as it is at one moment of each partition, which is held for so long.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    snapshot: Option<Duration>,
     /// Say how it was done instead of printing items.
     #[arg(long)]
     explain: bool,
@@ -157,6 +163,7 @@ impl Query {
             keys_only: self.keys_only,
             cursor: cursor.into(),
             stale: self.stale,
+            snapshot: self.snapshot,
             explain: self.explain,
         })
     }

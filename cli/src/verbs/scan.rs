@@ -1,6 +1,7 @@
 //! `trilith scan`
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,6 +12,7 @@ use serde_json::json;
 
 use super::bytes;
 use crate::arguments::Global;
+use crate::duration::parse_duration;
 use crate::exit::{Exit, Usage};
 use crate::json;
 use crate::output::{Output, note};
@@ -22,6 +24,7 @@ Examples:
   trilith scan --prefix user: --keys-only
   trilith scan --limit 100                 says the cursor where it stopped
   trilith scan --limit 100 --cursor C      goes on there
+  trilith scan --snapshot 1m               everything as it is at one moment of each partition
   trilith scan --reverse --limit 1         the last key
   trilith scan --prefix user: --filter '$.age >= 18 and exists($.email)' --path '$.name'";
 
@@ -57,6 +60,9 @@ pub struct Scan {
     /// Ask any replica, which may have older items.
     #[arg(long)]
     stale: bool,
+    /// Everything as it is at one moment of each partition, which is held for so long.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    snapshot: Option<Duration>,
 }
 
 impl Scan {
@@ -108,6 +114,7 @@ impl Scan {
             keys_only: self.keys_only,
             cursor: cursor.into(),
             stale: self.stale,
+            snapshot: self.snapshot,
             filter: self.filter.unwrap_or_default(),
             paths: self.paths,
         })

@@ -99,6 +99,7 @@ Examples:
   trilith table alter sessions --no-ttl    items live until they are deleted
   trilith table alter orders --replicas 5
   trilith table alter people --index age=$.age:number --drop-index city
+  trilith table alter orders --partitions 16    they are split while the table is used
   trilith table alter orders --history off    nobody can watch it, and writes cost a little less")]
 pub struct Alter {
     /// The table.
@@ -112,6 +113,10 @@ pub struct Alter {
     /// How many nodes hold each partition.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=7))]
     replicas: Option<u32>,
+    /// Split partitions until there are so many, at most one for each bucket. Nobody waits for
+    /// that: `trilith table describe` shows how far it is.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    partitions: Option<u32>,
     #[command(flatten)]
     history: History,
     #[command(flatten)]
@@ -192,11 +197,12 @@ impl TableVerb {
                     if alter.no_touch_on_read { Some(0) } else { alter.touch_on_read.map(milliseconds) };
                 let values = alter.values.settings()?;
                 let indexes = alter.indexes.are_given() || !alter.drop_index.is_empty();
-                let shape = default_ttl_ms.is_some() || alter.replicas.is_some();
+                let shape =
+                    default_ttl_ms.is_some() || alter.replicas.is_some() || alter.partitions.is_some();
                 let settings = alter.history.is_given() || values.is_some() || touch_on_read_ms.is_some();
                 if !shape && !settings && !indexes {
-                    let message = "nothing to change: give --ttl, --no-ttl, --replicas, --history, --values, \
-                                   --touch-on-read, --index or --drop-index";
+                    let message = "nothing to change: give --ttl, --no-ttl, --replicas, --partitions, \
+                                   --history, --values, --touch-on-read, --index or --drop-index";
                     return Err(Usage(message.into()).into());
                 }
                 let history = match alter.history.is_given() {
@@ -212,6 +218,7 @@ impl TableVerb {
                     name: alter.name,
                     default_ttl_ms,
                     replicas: alter.replicas,
+                    partitions: alter.partitions,
                     history,
                     values,
                     touch_on_read_ms,
@@ -253,7 +260,10 @@ fn table_columns(tables: &[TableEntry]) -> Columns {
         };
         columns.row([
             table.name.clone(),
-            table.partitions.to_string(),
+            match table.wanted_partitions {
+                0 => table.partitions.to_string(),
+                wanted => format!("{} of {wanted}", table.partitions),
+            },
             table.replicas.to_string(),
             table.buckets.to_string(),
             ttl,
@@ -271,6 +281,7 @@ fn table_json(table: &TableEntry) -> Value {
         "name": table.name,
         "id": table.table,
         "partitions": table.partitions,
+        "wanted_partitions": (table.wanted_partitions > 0).then_some(table.wanted_partitions),
         "replicas": table.replicas,
         "buckets": table.buckets,
         "default_ttl_ms": table.default_ttl_ms,

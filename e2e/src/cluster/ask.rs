@@ -10,7 +10,10 @@ use placement::{BucketCount, NodeId, TableName};
 use proto::v1::admin_client::AdminClient;
 use proto::v1::kv_client::KvClient;
 use proto::v1::peer_client::PeerClient;
-use proto::v1::{GroupReport, GroupStatusRequest, MapRequest, StatusRequest, StatusResponse};
+use proto::v1::{
+    GroupReport, GroupStatusRequest, MapRequest, NodeEntry, NodeRequest, NodeState, StatusRequest,
+    StatusResponse,
+};
 use rustix::process::Pid;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -60,6 +63,23 @@ impl Cluster {
     /// Where Redis clients reach a node that redirects.
     pub fn redis_cluster_address(&self, node: usize) -> anyhow::Result<SocketAddr> {
         Ok(self.node(node)?.place.redis_cluster)
+    }
+
+    /// Drains a node, by its name or id, and returns once nothing is left on it.
+    pub async fn drain(&self, node: &str, within: Duration) -> anyhow::Result<()> {
+        let admin = self.client()?.admin();
+        let request = NodeRequest { node: node.to_owned() };
+        until("the node is drained", within, async || {
+            let answer = admin.drain_node(request.clone()).await?;
+            let state = answer.node.as_ref().map_or(NodeState::Serving, NodeEntry::state);
+            ensure!(
+                state == NodeState::Drained && answer.replicas_left == 0 && answer.leaders_left == 0,
+                "it is {state:?} with {} replicas",
+                answer.replicas_left
+            );
+            Ok(())
+        })
+        .await
     }
 
     /// The process of a node that runs.

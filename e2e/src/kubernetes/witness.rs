@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::pods;
 use crate::until::until_every;
+use crate::witness::many::{Found, Load, Question};
 use crate::witness::report::{ClusterReport, LonelyReport, Report, Sight, Verdict};
 
 /// How long a question may take.
@@ -61,6 +62,16 @@ impl Witness {
     /// Those of a lonely reader's sights that were stale.
     pub async fn stale(&self, sights: &[Sight]) -> anyhow::Result<Vec<Sight>> {
         self.ask(Method::POST, "stale", serde_json::to_vec(sights)?, ASK_WITHIN).await
+    }
+
+    /// Has it write many items into a table.
+    pub async fn load(&self, load: &Load, within: Duration) -> anyhow::Result<()> {
+        self.ask(Method::POST, "load", serde_json::to_vec(load)?, within).await
+    }
+
+    /// How many items an index finds, and how many there should be.
+    pub async fn find(&self, question: &Question) -> anyhow::Result<Found> {
+        self.ask(Method::POST, "find", serde_json::to_vec(question)?, ASK_WITHIN).await
     }
 
     /// Waits for its first write.

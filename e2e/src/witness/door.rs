@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::lonely::Lonely;
+use super::many;
 use super::report::{ClusterReport, MoveReport, NodeReport, PartitionReport, Sight, Verdict};
 use super::run::Work;
 
@@ -45,6 +46,8 @@ pub fn of_witness(door: Door) -> Router {
         .route("/forecast", get(forecast))
         // A reader on another machine may have seen very much.
         .route("/stale", post(stale).layer(DefaultBodyLimit::disable()))
+        .route("/load", post(load))
+        .route("/find", post(find))
         .route("/end", post(end))
         .with_state(door)
 }
@@ -66,6 +69,16 @@ async fn forecast(State(door): State<Door>) -> Answer {
 async fn stale(State(door): State<Door>, body: Bytes) -> Answer {
     let sights: Vec<Sight> = serde_json::from_slice(&body).map_err(|error| failed(error.into()))?;
     json(&door.work.stale(&sights))
+}
+
+async fn load(State(door): State<Door>, body: Bytes) -> Answer {
+    let load = serde_json::from_slice(&body).map_err(|error| failed(error.into()))?;
+    many::load(door.work.client(), &load).await.map_err(failed).and_then(|()| json(&()))
+}
+
+async fn find(State(door): State<Door>, body: Bytes) -> Answer {
+    let question = serde_json::from_slice(&body).map_err(|error| failed(error.into()))?;
+    many::find(door.work.client(), &question).await.map_err(failed).and_then(|found| json(&found))
 }
 
 /// Ends the witness, and answers with the verdict.

@@ -14,6 +14,7 @@ mod network_cut;
 mod operator_upgrade;
 mod roll;
 mod scale;
+mod tables;
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -46,7 +47,7 @@ struct Scenario {
     run: Run,
 }
 
-static SCENARIOS: [Scenario; 11] = [
+static SCENARIOS: [Scenario; 12] = [
     Scenario {
         number: 1,
         name: "create",
@@ -123,6 +124,13 @@ static SCENARIOS: [Scenario; 11] = [
         takes_machines: false,
         seconds: 360,
         run: |stage| Box::pin(cost::run(stage)),
+    },
+    Scenario {
+        number: 12,
+        name: "tables",
+        takes_machines: false,
+        seconds: 420,
+        run: |stage| Box::pin(tables::run(stage)),
     },
 ];
 

@@ -350,6 +350,7 @@ fn table_view(entry: v1::TableEntry) -> TableView {
         name: entry.name,
         replicas: entry.replicas,
         partitions: entry.partitions,
+        wanted_partitions: entry.wanted_partitions,
         buckets: entry.buckets,
         default_ttl_ms: entry.default_ttl_ms,
         history: settings.history.unwrap_or_default(),

@@ -99,6 +99,8 @@ pub struct TableView {
     pub replicas: u32,
     /// How many partitions it has.
     pub partitions: u32,
+    /// How many it is getting, while partitions are being split; else 0.
+    pub wanted_partitions: u32,
     /// How many buckets.
     pub buckets: u32,
     /// Milliseconds after which items go; 0: never.

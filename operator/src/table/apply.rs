@@ -74,7 +74,16 @@ async fn take(context: &Context, table: &KVTable, step: &Step) -> Result<(), Str
             };
             link()?.create_table(request).await.map_err(|error| told(&error))
         }
-        Step::Alter { name, replicas, default_ttl_ms, history, values, touch_on_read_ms, indexes } => {
+        Step::Alter {
+            name,
+            partitions,
+            replicas,
+            default_ttl_ms,
+            history,
+            values,
+            touch_on_read_ms,
+            indexes,
+        } => {
             let indexes = indexes.clone().unwrap_or_default();
             let request = AlterTableRequest {
                 name: name.clone(),
@@ -85,6 +94,7 @@ async fn take(context: &Context, table: &KVTable, step: &Step) -> Result<(), Str
                 touch_on_read_ms: *touch_on_read_ms,
                 drop_indexes: indexes.drop,
                 add_indexes: indexes.add.iter().map(Index::settings).collect(),
+                partitions: *partitions,
             };
             link()?.alter_table(request).await.map_err(|error| told(&error))
         }

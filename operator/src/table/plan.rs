@@ -23,6 +23,8 @@ pub enum Step {
     Alter {
         /// Its name.
         name: String,
+        /// How many partitions it is to be split into.
+        partitions: Option<u32>,
         /// How many copies from now on.
         replicas: Option<u32>,
         /// After how many milliseconds items go from now on.
@@ -103,12 +105,16 @@ pub fn plan(table: &ValidTable, observed: &Observed, cluster: &str, held: bool) 
     let touch_on_read_ms =
         (table.touch_on_read_ms != present.touch_on_read_ms).then_some(table.touch_on_read_ms);
     let indexes = difference(&table.indexes, &present.indexes);
-    let shape = replicas.is_some() || default_ttl_ms.is_some();
+    // Those that it has and those that it is getting.
+    let coming = present.partitions.max(present.wanted_partitions);
+    let partitions = (table.partitions > coming).then_some(table.partitions);
+    let shape = partitions.is_some() || replicas.is_some() || default_ttl_ms.is_some();
     let settings = history.is_some() || values.is_some() || touch_on_read_ms.is_some();
     if shape || settings || indexes.is_some() {
         let name = table.name.to_string();
         plan.steps.push(Step::Alter {
             name,
+            partitions,
             replicas,
             default_ttl_ms,
             history,
@@ -175,10 +181,11 @@ fn cannot_become(table: &ValidTable, present: &TableView) -> Option<String> {
             table.name, present.buckets, table.buckets
         ));
     }
-    (table.partitions != present.partitions).then(|| {
+    let coming = present.partitions.max(present.wanted_partitions);
+    (table.partitions < coming).then(|| {
         format!(
-            "table {} has {} partitions, and storage nodes of this version cannot make that {}",
-            table.name, present.partitions, table.partitions
+            "table {} has {} partitions and cannot have {}: partitions are split and not joined",
+            table.name, coming, table.partitions
         )
     })
 }
@@ -204,8 +211,20 @@ impl fmt::Display for Step {
                 "create table {} with {} partitions of {} replicas",
                 table.name, table.partitions, table.replicas
             ),
-            Self::Alter { name, replicas, default_ttl_ms, history, values, touch_on_read_ms, indexes } => {
+            Self::Alter {
+                name,
+                partitions,
+                replicas,
+                default_ttl_ms,
+                history,
+                values,
+                touch_on_read_ms,
+                indexes,
+            } => {
                 write!(f, "alter table {name}")?;
+                if let Some(partitions) = partitions {
+                    write!(f, ", {partitions} partitions")?;
+                }
                 if let Some(replicas) = replicas {
                     write!(f, ", {replicas} replicas")?;
                 }
@@ -282,6 +301,7 @@ mod tests {
             name: "orders".to_owned(),
             replicas: 3,
             partitions: 8,
+            wanted_partitions: 0,
             buckets: 64,
             default_ttl_ms: 0,
             history: HistorySettings::default(),
@@ -324,6 +344,10 @@ mod tests {
         tell("changed", &plan(&changed, &observed(Some(present("uid-1"))), "kv", false));
         let split = ValidTable { partitions: 16, ..declared() };
         tell("split", &plan(&split, &observed(Some(present("uid-1"))), "kv", false));
+        let splitting = TableView { partitions: 11, wanted_partitions: 16, ..present("uid-1") };
+        tell("being split", &plan(&split, &observed(Some(splitting)), "kv", false));
+        let fewer = ValidTable { partitions: 4, ..declared() };
+        tell("fewer", &plan(&fewer, &observed(Some(present("uid-1"))), "kv", false));
         tell("paused", &plan(&changed, &Observed { paused: true, ..observed(None) }, "kv", false));
         insta::assert_snapshot!(told);
     }

@@ -117,6 +117,7 @@ fn findings(
         Step::Drop { .. } => Some((Reason::Deleting, step.to_string())),
         Step::Hold | Step::Release => None,
     });
+    let doing = doing.or_else(|| splitting(observed));
     let stuck = held.clone().or_else(|| plan.problem.clone());
     let usable = observed.table.is_some();
     // A table that serves is ready although a change of it was refused: Progressing tells of that.
@@ -170,6 +171,14 @@ fn shown_index(status: &IndexStatus) -> ShownIndex {
         percent: i32::try_from(status.percent).unwrap_or(100),
         failure: (!status.failure.is_empty()).then(|| status.failure.clone()),
     }
+}
+
+/// A table that is getting more partitions, and how far that is.
+fn splitting(observed: &Observed) -> Option<(Reason, String)> {
+    let table = observed.table.as_ref().filter(|table| table.wanted_partitions > table.partitions)?;
+    let message =
+        format!("partitions are being split: there are {} of {}", table.partitions, table.wanted_partitions);
+    Some((Reason::Altering, message))
 }
 
 fn shown(partition: &PartitionStatus, alive: &BTreeSet<NodeId>) -> Option<UnhealthyPartition> {

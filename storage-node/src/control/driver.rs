@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const GONE_AFTER: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 16;
 
+mod splitting;
+
 /// Drives a cluster.
 pub struct Driver {
     meta: Arc<MetaLeader>,
@@ -74,9 +76,10 @@ impl Driver {
         let sight = self.meta.sight();
         let grew = self.grow(group, &state, &sight).await;
         let moved = self.drive_moves(&state, &sight).await;
+        let split = self.split(&state, &sight).await;
         let drained = self.drain(&state, &sight).await;
         self.tidy(&state, &sight).await;
-        grew || moved || drained
+        grew || moved || split || drained
     }
 
     /// The meta group's own voters.
@@ -209,7 +212,9 @@ impl Driver {
         let under_way: Vec<PartitionId> = state.moves_under_way().map(MoveRecord::partition).collect();
         let mut orders = plan(state.map(), &leaders, &policy);
         orders.retain(|order| order.from().is_some_and(|from| draining.contains(&from)));
-        orders.retain(|order| !under_way.contains(&order.partition()));
+        orders.retain(|order| {
+            !under_way.contains(&order.partition()) && !state.is_splitting(order.partition())
+        });
         if !orders.is_empty() {
             let moves = orders.iter().map(Into::into).collect();
             self.record(Command::StartMoves(StartMoves { moves, expected_revision: 0 })).await;
@@ -263,6 +268,8 @@ pub async fn change_replicas(group: &Arc<Group>, request: ChangeReplicasRequest)
         Some(Asked::TransferTo(to)) => {
             group.transfer_leader(placement::ReplicaId(to)).await.map_err(|error| error.to_string())
         }
+        Some(Asked::Split(split)) => in_time(group.split(split)).await,
+        Some(Asked::Flush(_)) => in_time(group.flush()).await,
         None => Err("this node does not know the step".to_owned()),
     };
     ChangeReplicasResponse {

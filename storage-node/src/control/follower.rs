@@ -177,7 +177,7 @@ impl Follower {
                 fatal::stop("this node's replicas cannot follow the map", &error);
             }
             let again = async {
-                if self.groups.waits_to_begin() {
+                if self.groups.has_more_to_do() {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 } else {
                     std::future::pending::<()>().await;

@@ -32,7 +32,7 @@ use super::meta_leader::{ALIVE_WITHIN, MAX_LAG, MetaLeader, not_leader};
 use super::meta_link::MetaLink;
 use crate::json::schema::Schema;
 use crate::meta::status::{self, Answering};
-use crate::meta::{MetaState, drain};
+use crate::meta::{MetaState, drain, splits};
 use crate::router::failure;
 use crate::seams::clock;
 
@@ -383,6 +383,11 @@ impl Service {
         if !asked.add_indexes.is_empty() {
             self.refuse_while_building(&state, &asked)?;
         }
+        if asked.partitions.is_some() && state.cluster_version() < splits::SINCE_VERSION {
+            let message = "a table can be split from cluster version 2 on: once every node runs a program that \
+                           supports it, raise the version";
+            return Err(Failure::new(Code::FailedPrecondition, message, None));
+        }
         let AlterTableRequest {
             name,
             default_ttl_ms,
@@ -392,6 +397,7 @@ impl Service {
             touch_on_read_ms,
             drop_indexes,
             add_indexes,
+            partitions,
         } = asked;
         let alter = AlterTable {
             name,
@@ -402,6 +408,7 @@ impl Service {
             touch_on_read_ms,
             drop_indexes,
             add_indexes,
+            partitions,
         };
         match self.propose(Command::AlterTable(alter)).await?.outcome {
             Some(Outcome::Table(table)) => Ok(AlterTableResponse { table: Some(table) }),
@@ -427,7 +434,9 @@ impl Service {
         let policy = Policy { unreachable, ..Policy::default() };
         let under_way: BTreeSet<_> = state.moves_under_way().map(|record| record.partition()).collect();
         let mut moves = plan(state.map(), &sight.reports().groups(&alive).leaders(), &policy);
-        moves.retain(|order| !under_way.contains(&order.partition()));
+        moves.retain(|order| {
+            !under_way.contains(&order.partition()) && !state.is_splitting(order.partition())
+        });
         Ok(PlanRebalanceResponse {
             map_revision: state.map().revision.0,
             lines: moves.iter().map(|order| describe(state.map(), order)).collect(),

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use placement::{
-    Bucket, ClusterId, Epoch, Leaders, NodeId, NodeState, Partition, PartitionId, PartitionMap, Revision,
-    Table, TableId, TableName,
+    Bucket, ClusterId, Epoch, Leaders, NodeId, NodeState, Partition, PartitionId, PartitionMap, ReplicaId,
+    Revision, Table, TableId, TableName,
 };
 use proto::convert::{self, BadMessage};
 use proto::v1::{FollowResponse, MapResponse, NodeEntry, PartitionEntry, TableSettings};
@@ -163,6 +163,15 @@ impl FollowedMap {
     pub fn held_by(&self, node: NodeId) -> impl Iterator<Item = (&Partition, &placement::Replica)> {
         let every = self.map.partitions.values().chain(std::iter::once(&self.meta));
         every.filter_map(move |partition| Some((partition, partition.replica_on(node)?)))
+    }
+
+    /// The replicas that a node will hold of partitions that are about to be cut off others.
+    pub fn about_to_be_cut_off(&self, node: NodeId) -> impl Iterator<Item = (PartitionId, ReplicaId)> {
+        let pending = self.births.values().filter_map(|birth| birth.split.as_ref());
+        pending.flat_map(move |split| {
+            let here = split.replicas.iter().filter(move |replica| replica.node == node);
+            here.map(move |replica| (split.child, replica.id))
+        })
     }
 
     /// The map for clients, with who leads what as far as that is known. Nodes that were

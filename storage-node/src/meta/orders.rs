@@ -42,6 +42,11 @@ impl MetaState {
         for order in &orders {
             let partition = order.partition();
             self.check_order(order)?;
+            if self.is_splitting(partition) {
+                return Err(Refusal::MoveRefused(format!(
+                    "partition {partition} is being split: wait until that is done"
+                )));
+            }
             if !busy.insert(partition) {
                 return Err(Refusal::MoveRefused(format!(
                     "partition {partition} would have two moves at once: wait for the first, or cancel it"

@@ -98,6 +98,9 @@ pub enum Refusal {
     /// The map does not allow that move.
     #[error("{0}")]
     MoveRefused(String),
+    /// The partition cannot be cut so now.
+    #[error("{0}")]
+    SplitRefused(String),
     /// No such move, or it ended so long ago that it is forgotten.
     #[error("there is no move {0}: `trilith rebalance` shows those that there are")]
     UnknownMove(u64),
@@ -132,6 +135,7 @@ impl Refusal {
             Self::UnknownPartition(_) => RefusalKind::UnknownPartition,
             Self::MapChanged(_) => RefusalKind::MapChanged,
             Self::MoveRefused(_) => RefusalKind::MoveRefused,
+            Self::SplitRefused(_) => RefusalKind::SplitRefused,
             Self::UnknownMove(_) => RefusalKind::UnknownMove,
             Self::MoveStage(_) => RefusalKind::MoveStage,
             Self::MetaChanged(_) => RefusalKind::MetaChanged,
@@ -159,6 +163,7 @@ impl Refusal {
             | Self::NodeState(_)
             | Self::TooFewNodes { .. }
             | Self::MoveRefused(_)
+            | Self::SplitRefused(_)
             | Self::MoveStage(_)
             | Self::VersionRefused(_) => Code::FailedPrecondition,
         }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use placement::{
     Bucket, BucketRange, ClusterId, Epoch, Move, NodeId, NodeState, Partition, PartitionId, PartitionMap,
-    Replica, ReplicaId, Role, Table, TableId,
+    Replica, ReplicaId, Revision, Role, Table, TableId,
 };
 use proto::convert::{self, BadMessage};
 use proto::v1::meta_answer::Outcome;
@@ -76,6 +76,8 @@ pub struct TableDetails {
     pub owner: String,
     /// How many partitions it has.
     pub partitions: u32,
+    /// How many it is to have, where it has not so many yet; else 0.
+    pub wanted_partitions: u32,
     /// What its partitions must know; none: nobody has said anything.
     pub settings: Option<TableSettings>,
 }
@@ -89,6 +91,29 @@ pub struct Birth {
     pub buckets: BucketRange,
     /// Its first voters. The first of them starts the group.
     pub replicas: Vec<Replica>,
+    /// Of its group's own record of what it owns.
+    pub epoch: Epoch,
+    /// The entry that last made it smaller; 0: none did. Buckets, epoch and this follow each split,
+    /// because a replica that is made later begins after it.
+    pub since: u64,
+    /// It began by a split, and not by its first voters' agreeing to.
+    pub by_split: bool,
+    /// What is about to be cut off it.
+    pub split: Option<PendingSplit>,
+}
+
+/// A partition that is about to be cut off another. Its ids are given out before, so that whoever
+/// goes on with it after a crash goes on with the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingSplit {
+    /// The new partition.
+    pub child: PartitionId,
+    /// Its first bucket; it goes to the end of the other's.
+    pub first: Bucket,
+    /// Its replicas.
+    pub replicas: Vec<Replica>,
+    /// Maps from here on know of it.
+    pub revision: Revision,
 }
 
 /// A move that was ordered.
@@ -203,6 +228,8 @@ impl MetaState {
             Command::ChangeMeta(change) => self.change_meta(&change),
             Command::SetClusterVersion(set) => self.set_cluster_version(set),
             Command::AllocateIds(allocate) => self.allocate_ids(allocate),
+            Command::StartSplit(start) => self.start_split(start),
+            Command::RecordSplit(record) => self.record_split(record),
         };
         let changes = self.settle();
         let answer = match outcome {
@@ -418,12 +445,20 @@ impl NodeDetails {
 
 impl TableDetails {
     pub(super) fn of(entry: &TableEntry) -> Self {
-        Self { owner: entry.owner.clone(), partitions: entry.partitions, settings: entry.settings.clone() }
+        Self {
+            owner: entry.owner.clone(),
+            partitions: entry.partitions,
+            wanted_partitions: entry.wanted_partitions,
+            settings: entry.settings.clone(),
+        }
     }
 
     /// The table with everything that is known about it.
     pub(super) fn entry(&self, table: &Table) -> TableEntry {
-        convert::table_entry(table, self.partitions, &self.owner, self.settings.clone())
+        TableEntry {
+            wanted_partitions: self.wanted_partitions,
+            ..convert::table_entry(table, self.partitions, &self.owner, self.settings.clone())
+        }
     }
 }
 
@@ -436,7 +471,36 @@ impl Birth {
             first_bucket: u32::from(self.buckets.first.0),
             last_bucket: u32::from(self.buckets.last.0),
             replicas: self.replicas.iter().map(Into::into).collect(),
+            // As it was before there were any: what older programs wrote stays as it is.
+            epoch: if self.epoch == Epoch(1) { 0 } else { self.epoch.0 },
+            since: self.since,
+            by_split: self.by_split,
+            split: self.split.as_ref().map(Into::into),
         }
+    }
+}
+
+impl From<&PendingSplit> for proto::v1::PendingSplit {
+    fn from(split: &PendingSplit) -> Self {
+        Self {
+            child: split.child.0,
+            first_bucket: split.first.0.into(),
+            replicas: split.replicas.iter().map(Into::into).collect(),
+            map_revision: split.revision.0,
+        }
+    }
+}
+
+impl TryFrom<&proto::v1::PendingSplit> for PendingSplit {
+    type Error = BadMessage;
+
+    fn try_from(split: &proto::v1::PendingSplit) -> Result<Self, BadMessage> {
+        Ok(Self {
+            child: PartitionId(split.child),
+            first: convert::bucket_range(split.first_bucket, split.first_bucket)?.first,
+            replicas: split.replicas.iter().map(Replica::try_from).collect::<Result<_, _>>()?,
+            revision: Revision(split.map_revision),
+        })
     }
 }
 
@@ -448,6 +512,10 @@ impl TryFrom<&PartitionBirth> for Birth {
             table: TableId(birth.table),
             buckets: convert::bucket_range(birth.first_bucket, birth.last_bucket)?,
             replicas: birth.replicas.iter().map(Replica::try_from).collect::<Result<_, _>>()?,
+            epoch: Epoch(birth.epoch.max(1)),
+            since: birth.since,
+            by_split: birth.by_split,
+            split: birth.split.as_ref().map(PendingSplit::try_from).transpose()?,
         })
     }
 }

@@ -68,7 +68,12 @@ impl MetaState {
         self.map.tables.insert(id, table);
         self.tables.insert(
             id,
-            TableDetails { owner: create.owner.clone(), partitions: u32::from(partitions), settings },
+            TableDetails {
+                owner: create.owner.clone(),
+                partitions: u32::from(partitions),
+                wanted_partitions: 0,
+                settings,
+            },
         );
         self.touch(RecordKey::Table(id));
         for (range, nodes) in ranges.into_iter().zip(places) {
@@ -78,7 +83,15 @@ impl MetaState {
                 .into_iter()
                 .map(|node| Replica { id: self.next_replica(), node, role: Role::Voter })
                 .collect();
-            let birth = Birth { table: id, buckets: range, replicas: replicas.clone() };
+            let birth = Birth {
+                table: id,
+                buckets: range,
+                replicas: replicas.clone(),
+                epoch: Epoch(1),
+                since: 0,
+                by_split: false,
+                split: None,
+            };
             self.births.insert(partition, birth);
             let entry = Partition { id: partition, table: id, buckets: range, epoch: Epoch(1), replicas };
             self.map.partitions.insert(partition, entry);
@@ -127,16 +140,25 @@ impl MetaState {
             Some(wanted) if wanted != u32::from(had_replicas) => self.check_replicas(wanted)?,
             _ => had_replicas,
         };
+        let wanted = match alter.partitions {
+            Some(partitions) => Some(self.check_partitions(id, partitions)?),
+            None => None,
+        };
         let default_ttl_ms = alter.default_ttl_ms.unwrap_or(had_ttl);
+        let had_wanted = self.tables.get(&id).map(|details| details.wanted_partitions);
+        let cut = wanted.is_none() || wanted == had_wanted;
         let settled = settings == had;
-        let same = settled && (replicas, default_ttl_ms) == (had_replicas, had_ttl);
+        let same = settled && cut && (replicas, default_ttl_ms) == (had_replicas, had_ttl);
         if !same {
             if let Some(table) = self.map.tables.get_mut(&id) {
                 table.replicas = replicas;
                 table.default_ttl_ms = default_ttl_ms;
             }
-            if let Some(details) = self.tables.get_mut(&id).filter(|_| !settled) {
-                details.settings = Some(settings);
+            if let Some(details) = self.tables.get_mut(&id) {
+                if !settled {
+                    details.settings = Some(settings);
+                }
+                details.wanted_partitions = wanted.unwrap_or(details.wanted_partitions);
             }
             self.touch(RecordKey::Table(id));
         }
@@ -222,7 +244,12 @@ fn same_table(create: &CreateTable, name: TableName, entry: TableEntry) -> Resul
     }
     let shapes = [
         ("buckets", u64::from(create.buckets), u64::from(entry.buckets)),
-        ("partitions", create.partitions.len() as u64, u64::from(entry.partitions)),
+        // A table that is being split has them soon.
+        (
+            "partitions",
+            create.partitions.len() as u64,
+            u64::from(entry.partitions.max(entry.wanted_partitions)),
+        ),
         ("replicas", u64::from(create.replicas), u64::from(entry.replicas)),
         ("milliseconds to live", create.default_ttl_ms, entry.default_ttl_ms),
     ];

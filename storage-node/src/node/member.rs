@@ -296,6 +296,7 @@ impl Member {
         self.spawn(until(stop(), Arc::clone(self).expire()));
         self.spawn(until(stop(), Arc::clone(self).settle_tables()));
         self.spawn(until(stop(), indexes::build(Arc::clone(&self.router), Arc::clone(&self.groups))));
+        self.spawn(until(stop(), Arc::clone(self).sweep_moments()));
         self.spawn(until(stop(), Arc::clone(self).purge_logs()));
         self.spawn(until(stop(), Arc::clone(self).catch_up()));
         self.spawn(until(stop(), watch_disk(Arc::clone(node))));
@@ -427,6 +428,13 @@ impl Member {
         }
     }
 
+    async fn sweep_moments(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.router.moments().sweep(clock::now());
+        }
+    }
+
     async fn purge_logs(self: Arc<Self>) {
         let (mut bytes, mut last) = (self.log.metrics().bytes(), clock::now());
         loop {
@@ -483,6 +491,13 @@ impl Member {
         registry.counter_fn("kvstore_peer_messages_total", "Messages in those frames.", &[], move || {
             counters.read().messages_sent
         });
+        let router = Arc::clone(&self.router);
+        registry.gauge_fn(
+            "kvstore_snapshots_held",
+            "Scans and queries that hold snapshots.",
+            &[],
+            move || router.moments().count() as f64,
+        );
     }
 
     fn show_lag(&self, groups: &[Arc<Group>], metrics: &Metrics) {
@@ -518,6 +533,7 @@ impl Member {
             task.abort();
             let _ = task.await;
         }
+        self.router.moments().let_all_go();
         self.groups.stop().await;
         self.peers.close();
         let log = Arc::clone(&self.log);

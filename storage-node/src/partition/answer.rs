@@ -12,6 +12,8 @@ pub enum Answer {
     Expired(ExpireAnswer),
     /// To a meta command: a `MetaAnswer`.
     Meta(Bytes),
+    /// To a split: whether the partition is split as it says.
+    Split(bool),
     /// To a command that has nothing to say.
     Done,
 }

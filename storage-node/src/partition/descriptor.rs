@@ -16,19 +16,26 @@ pub struct Descriptor {
     pub buckets: BucketRange,
     /// Grows when they change.
     pub epoch: Epoch,
+    /// The entry that last made it smaller; 0: none did. The log before it is of a larger partition.
+    pub since: u64,
 }
 
 impl Descriptor {
     /// As bytes, for the state and for a replica's birth record.
     pub fn encode(&self) -> Bytes {
-        let wire = v1::Descriptor {
+        self.to_message().encode_to_vec().into()
+    }
+
+    /// As it travels.
+    pub fn to_message(&self) -> v1::Descriptor {
+        v1::Descriptor {
             table: self.table.0,
             bucket_count: self.bucket_count.get().into(),
             first_bucket: self.buckets.first.0.into(),
             last_bucket: self.buckets.last.0.into(),
             epoch: self.epoch.0,
-        };
-        wire.encode_to_vec().into()
+            since: self.since,
+        }
     }
 
     /// What [`Descriptor::encode`] gave.
@@ -40,7 +47,25 @@ impl Descriptor {
             _ => Err(format!("bucket {number} of {}", bucket_count.get())),
         };
         let buckets = BucketRange { first: bucket(wire.first_bucket)?, last: bucket(wire.last_bucket)? };
-        Ok(Self { table: TableId(wire.table), bucket_count, buckets, epoch: Epoch(wire.epoch) })
+        Ok(Self {
+            table: TableId(wire.table),
+            bucket_count,
+            buckets,
+            epoch: Epoch(wire.epoch),
+            since: wire.since,
+        })
+    }
+
+    /// Whether the partition owns all of a run.
+    pub fn covers(&self, run: BucketRange) -> bool {
+        self.buckets.contains(run.first) && self.buckets.contains(run.last)
+    }
+
+    /// Whether two partitions of a table would own a bucket both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.table == other.table
+            && self.buckets.first <= other.buckets.last
+            && other.buckets.first <= self.buckets.last
     }
 
     /// The bucket of a key, where the partition owns it.

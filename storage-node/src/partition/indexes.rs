@@ -135,6 +135,15 @@ impl Indexes {
         self.kept.iter().any(Kept::counts)
     }
 
+    /// How far it is with each, as it is written.
+    pub fn records(&self) -> impl Iterator<Item = (Bytes, Bytes)> {
+        let record = |kept: &Kept| {
+            let key = keys::index_record(self.group, kept.definition.id);
+            (key, kept.record.encode_to_vec().into())
+        };
+        self.kept.iter().map(record)
+    }
+
     /// From here on, changes can be undone together.
     pub fn begin(&mut self) {
         self.pending.undo = Some(Undo { changes: self.pending.changes.count(), claims: Vec::new() });

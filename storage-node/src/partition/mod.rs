@@ -27,6 +27,7 @@ pub mod query;
 pub mod read;
 pub mod selection;
 pub mod sessions;
+pub mod split;
 pub mod state;
 
 pub use answer::Answer;

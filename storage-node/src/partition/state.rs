@@ -18,6 +18,7 @@ use super::operations::{self, Evaluation, READ_BY_ENTRY, READ_BY_ONE};
 use super::overlay::Overlay;
 use super::progress::Progress;
 use super::sessions::{self, Sessions, Verdict};
+use super::split::Seeded;
 use crate::raft::type_config::LogId;
 use crate::storage::change::{Happened, StoredChange};
 use crate::storage::keys::{self, GroupRecord};
@@ -26,7 +27,7 @@ use crate::storage::state::{Changes, StateEngine, StateError, StateResult, State
 /// What is in memory of a partition's state: all but its items.
 #[derive(Debug)]
 pub struct PartitionState {
-    group: PartitionId,
+    pub(super) group: PartitionId,
     /// What it owns.
     pub descriptor: Descriptor,
     /// How far it has come.
@@ -35,11 +36,13 @@ pub struct PartitionState {
     pub settings: Option<TableSettings>,
     demand: Demand,
     history: History,
-    indexes: Indexes,
-    sessions: Sessions,
+    pub(super) indexes: Indexes,
+    pub(super) sessions: Sessions,
     overlay: Overlay,
     /// Changes that are no items: expiry entries that went, settings, history.
-    direct: Changes,
+    pub(super) direct: Changes,
+    /// Partitions that were cut off and are not shown yet.
+    pub(super) seeded: Vec<Seeded>,
     /// How many bytes of values the entry's operations may still read.
     room_of_entry: usize,
     /// The earliest deadline that may be due next; `u64::MAX`: none is known.
@@ -112,6 +115,7 @@ impl PartitionState {
             sessions,
             overlay: Overlay::default(),
             direct: Changes::default(),
+            seeded: Vec::new(),
             room_of_entry: READ_BY_ENTRY,
             next_due_ms: u64::MAX,
             nothing_due_before_ms: 0,
@@ -125,7 +129,8 @@ impl PartitionState {
     /// Expiry walks the index as it is written, so what is pending from earlier entries is
     /// written first, and it is done before the entry's other commands. Otherwise what it
     /// finds would depend on how many entries a replica happened to apply together. So it is where
-    /// an index is built, or one is declared.
+    /// an index is built, or one is declared. A split takes the group's records with it, so the same
+    /// goes for it; it is done at the end of the entry.
     pub fn apply_commands(
         &mut self,
         id: LogId,
@@ -142,7 +147,15 @@ impl PartitionState {
             _ => None,
         });
         let walks = |command: &Command| {
-            matches!(command.command, Some(command::Command::BuildIndex(_) | command::Command::Configure(_)))
+            let command = command.command.as_ref();
+            command.is_some_and(|command| {
+                matches!(
+                    command,
+                    command::Command::BuildIndex(_)
+                        | command::Command::Configure(_)
+                        | command::Command::Split(_)
+                )
+            })
         };
         if expire.is_some() || batch.commands.iter().any(walks) {
             state.write(self.take_changes())?;
@@ -162,8 +175,13 @@ impl PartitionState {
             }
         }
         let mut answers = Vec::with_capacity(batch.commands.len());
+        let mut splits = Vec::new();
         for command in batch.commands {
             let answer = match command.command {
+                Some(command::Command::Split(split)) => {
+                    splits.push((answers.len(), split));
+                    Some(Answer::Split(false))
+                }
                 Some(command::Command::Expire(_)) => Some(Answer::Expired(expired.unwrap_or_default())),
                 _ => self.apply_command(command, state)?,
             };
@@ -172,6 +190,12 @@ impl PartitionState {
         self.history.end_entry(&self.descriptor, &mut self.progress, &mut self.direct);
         self.progress.session_watermark_ms = self.sessions.watermark_ms;
         self.progress.applied = Some(id);
+        for (place, split) in splits {
+            let done = self.split(&split, id.index(), state)?;
+            if let Some(answer) = answers.get_mut(place) {
+                *answer = Answer::Split(done);
+            }
+        }
         Ok(answers)
     }
 
@@ -203,7 +227,8 @@ impl PartitionState {
                 self.history.trim(trim.up_to, &self.descriptor, progress, changes);
                 Some(Answer::Done)
             }
-            Some(command::Command::Expire(_) | command::Command::Meta(_)) | None => None,
+            Some(command::Command::Expire(_) | command::Command::Split(_) | command::Command::Meta(_))
+            | None => None,
         })
     }
 
@@ -404,6 +429,16 @@ impl PartitionState {
     /// How far it is with each index, unless nothing has changed since the last call.
     pub fn take_indexes(&mut self) -> Option<Vec<IndexReport>> {
         self.indexes.take_changed(&self.descriptor)
+    }
+
+    /// The partitions that entries cut off since the last call.
+    pub fn take_seeded(&mut self) -> Vec<Seeded> {
+        std::mem::take(&mut self.seeded)
+    }
+
+    /// Whether any were.
+    pub fn has_seeded(&self) -> bool {
+        !self.seeded.is_empty()
     }
 
     /// What entries changed since the last call, for those who follow.

@@ -20,7 +20,7 @@ pub(in crate::partition) struct Fixture {
 fn descriptor() -> Descriptor {
     let bucket_count = BucketCount::new(4).unwrap();
     let buckets = BucketRange { first: Bucket(0), last: Bucket(3) };
-    Descriptor { table: TableId(1), bucket_count, buckets, epoch: Epoch(1) }
+    Descriptor { table: TableId(1), bucket_count, buckets, epoch: Epoch(1), since: 0 }
 }
 
 pub(in crate::partition) fn on_memory() -> Fixture {

@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 
 use self::leadership::{Leadership, confirm};
 use super::barrier::SharedBarrier;
+use super::floor::FloorEndpoint;
+use super::groups::Seeds;
 use super::log_store::LogStore;
 use super::machine::Birth;
 use super::network::endpoint::Endpoint;
@@ -38,6 +40,7 @@ use crate::seams::clock;
 use crate::storage::state::{PinnedState, StateEngine, StateError, StateResult};
 
 mod leadership;
+mod splitting;
 
 /// The handle of a running replica.
 pub type RaftHandle = openraft::Raft<TypeConfig, StateMachine>;
@@ -125,6 +128,8 @@ pub struct Start {
     pub guard: Guard,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who is told of partitions that are cut off this one.
+    pub seeds: Option<Arc<Seeds>>,
 }
 
 /// A running replica of a group.
@@ -149,6 +154,8 @@ pub struct Group {
     sleep: Arc<Sleep>,
     lease: Duration,
     peers: Arc<Peers>,
+    /// Whose turn it is to have the partition cut in two.
+    splitting: Arc<tokio::sync::Mutex<()>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -201,10 +208,13 @@ fn config(group: PartitionId, timing: Timing) -> Config {
 impl Group {
     /// Starts a replica from what is on disk; returns once what was committed is applied.
     pub async fn start(start: Start) -> Result<Arc<Self>, StartError> {
-        let Start { group, replica, birth, log, engine, peers, timing, stamp, guard, metrics } = start;
+        let Start { group, replica, birth, log, engine, peers, timing, stamp, guard, metrics, seeds } = start;
         let failed = |why: String| StartError::Raft { group, replica, why };
         let mut machine = StateMachine::load(group, birth, Arc::clone(&engine))?;
         machine.count_in(metrics.entries_applied.clone());
+        if let Some(seeds) = seeds {
+            machine.tell_of_seeds(seeds);
+        }
         let (applied, flushed, started) = (machine.applied(), machine.flushed(), machine.started());
         let config = config(group, timing).validate().map_err(|error| failed(error.to_string()))?;
         #[cfg(test)]
@@ -226,7 +236,7 @@ impl Group {
             tokio::spawn(Arc::clone(&proposals).run(raft.clone(), move || dated().unwrap_or(0), metrics)),
         ];
         let sleep = Arc::new(Sleep::new(group, replica, raft.clone(), Arc::clone(&peers), timing));
-        let endpoint = RaftEndpoint::new(raft.clone(), guard);
+        let endpoint = FloorEndpoint::new(RaftEndpoint::new(raft.clone(), guard), Arc::clone(&applied));
         let endpoint = Arc::new(SleepyEndpoint::new(endpoint, Arc::clone(&sleep)));
         let leadership = Arc::new(Leadership {
             replica,
@@ -235,6 +245,7 @@ impl Group {
             contacts,
             patience: timing.election_timeout_max * 2,
             handed_over_in: AtomicU64::new(0),
+            splitting_in: AtomicU64::new(0),
         });
         Ok(Arc::new(Self {
             group,
@@ -253,6 +264,7 @@ impl Group {
             sleep,
             lease: timing.election_timeout_max.mul_f64(LEASE_MARGIN),
             peers,
+            splitting: Arc::default(),
             tasks,
         }))
     }
@@ -491,6 +503,9 @@ impl Group {
     /// that it does not know, and forgets history that is too old. While it sleeps nothing is new.
     pub async fn settle(&self, settings: TableSettings) -> Result<(), GroupError> {
         self.configure(settings).await?;
+        if self.has_learners() {
+            self.forget_log_before_split().await?;
+        }
         if self.sleep.is_asleep() { Ok(()) } else { self.trim_history().await }
     }
 
@@ -557,6 +572,7 @@ impl Group {
 
     /// Adds a replica that does not vote, and begins to send it the log.
     pub async fn add_learner(&self, replica: ReplicaId, node: NodeId) -> Result<(), GroupError> {
+        self.forget_log_before_split().await?;
         let added = self.raft.add_learner(replica.0, ReplicaPlace { node }, false).await;
         added.map(|_| ()).map_err(refused)
     }
@@ -647,6 +663,7 @@ impl Group {
             joint: configs.len() > 1 || metrics.membership_config.log_id() != membership.log_id(),
             last_index: metrics.last_log_index.unwrap_or(0),
             indexes: if leads { self.applied.indexes() } else { Vec::new() },
+            descriptor: self.applied.descriptor().map(|owned| owned.to_message()),
         }
     }
 

@@ -3,19 +3,25 @@
 //! A replica is made only from the meta record, never because a message arrived, and it is
 //! destroyed only when a map that is *newer* than the one it was made from no longer has it:
 //! a map that comes from a deposed meta leader, or before the rest was read, destroys
-//! nothing.
+//! nothing. How the replicas of a partition begin that was cut off another is told in
+//! [`adoption`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::stream::{self, StreamExt};
 use parking_lot::{Mutex, RwLock};
 use placement::{NodeId, Partition, PartitionId, ReplicaId, Revision};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use self::adoption::Seeds;
+use self::adoption::{Beginning, Turn, descriptor_in, erase_buckets};
 use super::group::{Group, Start, StartError, Timing};
 use super::machine::Birth;
 use super::network::endpoint::{Endpoint, Replicas};
@@ -32,6 +38,8 @@ use crate::storage::log::Log;
 use crate::storage::log::engine::{ReplicaRecord, ReplicaState};
 use crate::storage::log::error::LogError;
 use crate::storage::state::{Changes, StateEngine, StateError};
+
+mod adoption;
 
 /// Replicas that are started at once.
 const STARTED_AT_ONCE: usize = 8;
@@ -93,6 +101,23 @@ pub struct Groups {
     made_from: Mutex<HashMap<ReplicaId, Revision>>,
     /// Groups that this node may have to begin, and since when.
     to_begin: Mutex<HashMap<PartitionId, Instant>>,
+    /// Told of partitions that are cut off others, once their beginning is written.
+    seeds: Arc<Seeds>,
+    adopter: Mutex<Option<JoinHandle<()>>>,
+    /// The newest map that was followed, as far as it is this node's.
+    followed: Mutex<Followed>,
+    /// Groups of which a replica is being made.
+    being_made: Mutex<HashSet<PartitionId>>,
+    /// Replicas wait for others of this node to give up what will be theirs.
+    wait_for_room: AtomicBool,
+}
+
+/// What a map says of this node.
+#[derive(Default)]
+struct Followed {
+    revision: Revision,
+    /// Its replicas, and those of partitions that are about to be cut off its own.
+    replicas: HashSet<(PartitionId, ReplicaId)>,
 }
 
 /// What is kept with a replica: the map that it was made from, and what it was born with.
@@ -105,11 +130,17 @@ impl Groups {
     /// Ends what was half destroyed and starts the rest.
     pub async fn open(parts: Parts) -> Result<Arc<Self>, GroupsError> {
         let records = parts.log.replica_records();
+        let (adopt, to_adopt) = mpsc::unbounded_channel();
         let groups = Arc::new(Self {
             parts,
             running: RwLock::default(),
             made_from: Mutex::default(),
             to_begin: Mutex::default(),
+            seeds: Arc::new(Seeds::new(adopt)),
+            adopter: Mutex::default(),
+            followed: Mutex::default(),
+            being_made: Mutex::default(),
+            wait_for_room: AtomicBool::new(false),
         });
         let (alive, doomed): (Vec<_>, Vec<_>) =
             records.into_iter().partition(|record| record.state == ReplicaState::Alive);
@@ -120,6 +151,8 @@ impl Groups {
             stream::iter(alive).map(|record| groups.start(record, false)).buffer_unordered(STARTED_AT_ONCE);
         let started: Vec<_> = starts.collect().await;
         started.into_iter().collect::<Result<Vec<()>, _>>()?;
+        groups.adopt_what_was_left()?;
+        *groups.adopter.lock() = Some(tokio::spawn(adoption::run(Arc::downgrade(&groups), to_adopt)));
         Ok(groups)
     }
 
@@ -148,7 +181,7 @@ impl Groups {
         if let Some(meta) = self.get(PartitionId::META) {
             return Ok(meta);
         }
-        self.make(PartitionId::META, replica, Revision(0), Birth::Meta).await?;
+        self.make(PartitionId::META, replica, Revision(0), Birth::Meta, Beginning::Empty).await?;
         let missing = || GroupsError::Record {
             group: PartitionId::META,
             replica,
@@ -163,21 +196,28 @@ impl Groups {
             .held_by(self.parts.node)
             .map(|(partition, replica)| (partition.id, (partition.clone(), replica.id)))
             .collect();
+        let expected: HashSet<_> = map.about_to_be_cut_off(self.parts.node).collect();
+        let replicas = wanted.iter().map(|(group, (_, replica))| (*group, *replica)).chain(expected);
+        let replicas: HashSet<_> = replicas.collect();
         for group in self.all() {
-            let stays = wanted.get(&group.group).is_some_and(|(_, replica)| *replica == group.replica);
+            let stays = replicas.contains(&(group.group, group.replica));
             let made_from = self.made_from.lock().get(&group.replica).copied().unwrap_or_default();
             let newer = map.revision() > made_from && map.revision() > Revision(0);
             if !stays && newer {
                 self.destroy(&group).await?;
             }
         }
+        *self.followed.lock() = Followed { revision: map.revision(), replicas };
+        self.wait_for_room.store(false, Ordering::Release);
         let missing = wanted.into_values().filter(|(partition, _)| self.get(partition.id).is_none());
         let made = stream::iter(missing)
             .map(|(partition, replica)| async move {
-                match birth_of(map, &partition) {
-                    Some(birth) => self.make(partition.id, replica, map.revision(), birth).await,
-                    None => Ok(()),
-                }
+                let Some(birth) = birth_of(map, &partition) else { return Ok(()) };
+                let first = map.birth(partition.id).is_some_and(|born| {
+                    born.by_split && born.replicas.iter().any(|first| first.id == replica)
+                });
+                let beginning = if first { Beginning::BySplit } else { Beginning::Empty };
+                self.make(partition.id, replica, map.revision(), birth, beginning).await
             })
             .buffer_unordered(STARTED_AT_ONCE);
         let made: Vec<_> = made.collect().await;
@@ -201,6 +241,10 @@ impl Groups {
                 .iter()
                 .map(|replica| (replica.id.0, ReplicaPlace { node: replica.node }))
                 .collect();
+            if birth.by_split {
+                self.to_begin.lock().remove(&id);
+                continue;
+            }
             let first = birth.replicas.first().is_some_and(|replica| replica.id == group.replica);
             let begun = !voters.contains_key(&group.replica.0)
                 || group.is_initialized().await
@@ -211,9 +255,10 @@ impl Groups {
         }
     }
 
-    /// Whether a group still waits to be begun.
-    pub fn waits_to_begin(&self) -> bool {
-        !self.to_begin.lock().is_empty()
+    /// Whether the map is to be followed again soon although it does not change: a group waits to be
+    /// begun, or a replica to be made.
+    pub fn has_more_to_do(&self) -> bool {
+        !self.to_begin.lock().is_empty() || self.wait_for_room.load(Ordering::Acquire)
     }
 
     async fn make(
@@ -222,15 +267,34 @@ impl Groups {
         replica: ReplicaId,
         revision: Revision,
         birth: Birth,
+        beginning: Beginning,
     ) -> Result<(), GroupsError> {
+        let Some(_turn) = Turn::take(self, group) else {
+            // Whoever makes it may find that it cannot.
+            self.wait_for_room.store(true, Ordering::Release);
+            return Ok(());
+        };
+        if self.get(group).is_some() {
+            return Ok(());
+        }
         let record = ReplicaRecord {
             group,
             replica,
             birth: Made { revision, birth }.encode(),
             state: ReplicaState::Alive,
         };
-        self.remove_leftovers(&record).await?;
+        if beginning == Beginning::BySplit && self.has_state(group)? {
+            // From here on nothing of it hangs on the other partition's log any more.
+            let engine = Arc::clone(&self.parts.engine);
+            threads::blocking(move || engine.flush()).await?;
+        } else if self.is_taken(group, &record)? {
+            self.wait_for_room.store(true, Ordering::Release);
+            return Ok(());
+        } else {
+            self.remove_leftovers(&record).await?;
+        }
         self.parts.log.put_replica_record(record.clone()).await?;
+        self.seeds.settled(group);
         self.start(record, true).await
     }
 
@@ -256,6 +320,7 @@ impl Groups {
             stamp: Arc::clone(&self.parts.stamp),
             guard,
             metrics: Arc::clone(&self.parts.metrics),
+            seeds: Some(Arc::clone(&self.seeds)),
         })
         .await?;
         self.made_from.lock().insert(replica, made.revision);
@@ -309,18 +374,18 @@ impl Groups {
             why,
         })?;
         let engine = Arc::clone(&self.parts.engine);
+        let others = self.owned_by_others(group)?;
         threads::blocking(move || -> Result<(), StateError> {
             let mut changes = Changes::default();
-            changes.delete_range(keys::records_of(group));
             match made.birth {
                 Birth::Partition(born) => {
                     // What it owned in the end is on record, unless it never applied anything.
-                    let record = engine.get(&keys::group_record(group, keys::GroupRecord::Descriptor))?;
-                    let owned = record.and_then(|bytes| Descriptor::decode(&bytes).ok()).unwrap_or(born);
-                    changes.delete_range(keys::data_of(owned.table, owned.buckets));
+                    let owned = descriptor_in(group, &*engine)?.unwrap_or(born);
+                    erase_buckets(&owned, &others, &mut changes);
                 }
                 Birth::Meta => changes.delete_range(keys::meta_records()),
             }
+            changes.delete_range(keys::records_of(group));
             engine.write(changes)?;
             engine.flush()
         })
@@ -392,6 +457,11 @@ impl Groups {
 
     /// Ends all replicas; what they have on disk stays.
     pub async fn stop(&self) {
+        let adopter = self.adopter.lock().take();
+        if let Some(adopter) = adopter {
+            adopter.abort();
+            let _ = adopter.await;
+        }
         let groups: Vec<_> = self.running.write().drain().map(|(_, group)| group).collect();
         stream::iter(groups)
             .for_each_concurrent(STARTED_AT_ONCE, |group| async move {
@@ -420,7 +490,8 @@ fn birth_of(map: &FollowedMap, partition: &Partition) -> Option<Birth> {
         table: birth.table,
         bucket_count: table.buckets,
         buckets: birth.buckets,
-        epoch: placement::Epoch(1),
+        epoch: birth.epoch,
+        since: birth.since,
     }))
 }
 

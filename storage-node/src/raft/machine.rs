@@ -9,6 +9,7 @@ use proto::v1::{CommandBatch, MetaCommand, command};
 use super::type_config::{LogId, Payload};
 use crate::meta::MetaState;
 use crate::partition::history::Fresh;
+use crate::partition::split::Seeded;
 use crate::partition::state::ApplyError;
 use crate::partition::{Answer, Descriptor, PartitionState, Progress};
 use crate::storage::keys::{self, GroupRecord, KeyRange};
@@ -124,6 +125,30 @@ impl Machine {
         match self {
             Self::Partition(partition) => partition.take_fresh(),
             Self::Meta(_) => Vec::new(),
+        }
+    }
+
+    /// The partitions that entries cut off since the last call.
+    pub fn take_seeded(&mut self) -> Vec<Seeded> {
+        match self {
+            Self::Partition(partition) => partition.take_seeded(),
+            Self::Meta(_) => Vec::new(),
+        }
+    }
+
+    /// Whether any were.
+    pub fn has_seeded(&self) -> bool {
+        match self {
+            Self::Partition(partition) => partition.has_seeded(),
+            Self::Meta(_) => false,
+        }
+    }
+
+    /// What it owns; none in the meta group.
+    pub fn descriptor(&self) -> Option<Descriptor> {
+        match self {
+            Self::Partition(partition) => Some(partition.descriptor),
+            Self::Meta(_) => None,
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod barrier;
 pub mod entry;
+mod floor;
 pub mod group;
 pub mod groups;
 pub mod log_store;

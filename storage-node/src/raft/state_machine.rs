@@ -14,11 +14,12 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
-use placement::PartitionId;
+use placement::{BucketRange, PartitionId};
 use proto::v1::{IndexReport, TableSettings, index_status};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::groups::Seeds;
 use super::machine::{Birth, Machine};
 use super::network::snapshot_files::{SnapshotFiles, SnapshotSource};
 use super::network::wire::{decode_snapshot_meta, encode_snapshot_meta};
@@ -28,7 +29,7 @@ use crate::observability::metrics::Counter;
 use crate::partition::{Answer, Descriptor, Progress};
 use crate::seams::{fatal, threads};
 use crate::storage::keys::{self, GroupRecord, KeyRange};
-use crate::storage::state::{PinnedState, StateEngine, StateResult, StateView};
+use crate::storage::state::{Changes, PinnedState, StateEngine, StateResult, StateView};
 use crate::watch::Feed;
 
 /// So much is gathered before it is written, when many entries are applied at once.
@@ -176,6 +177,8 @@ pub struct StateMachine {
     /// False while the replica's start replays the log.
     started: Arc<AtomicBool>,
     entries_applied: Counter,
+    /// Who makes replicas of what is cut off.
+    seeds: Option<Arc<Seeds>>,
 }
 
 type Waiting = (ApplyResponder<TypeConfig>, Vec<Answer>);
@@ -208,7 +211,13 @@ impl StateMachine {
             flushed: Arc::default(),
             started: Arc::default(),
             entries_applied: Counter::default(),
+            seeds: None,
         })
+    }
+
+    /// Where it is told which partitions were cut off, once they are written.
+    pub fn tell_of_seeds(&mut self, seeds: Arc<Seeds>) {
+        self.seeds = Some(seeds);
     }
 
     /// Where applied entries are counted from here on.
@@ -240,8 +249,15 @@ impl StateMachine {
             let key = keys::group_record(self.group, GroupRecord::Membership);
             changes.put(key, encode_snapshot_meta(&meta));
         }
+        let seeded = self.machine.take_seeded();
+        if let Some(seeds) = &self.seeds {
+            seeded.iter().for_each(|seeded| seeds.note(seeded));
+        }
         self.engine.write(changes)?;
         self.applied.publish(self.group, &mut self.machine);
+        if let Some(seeds) = &self.seeds {
+            seeded.into_iter().for_each(|seeded| seeds.adopt(seeded));
+        }
         for (responder, answers) in waiting.drain(..) {
             responder.send(EntryAnswers(answers));
         }
@@ -268,7 +284,11 @@ impl StateMachine {
             applied += 1;
             // With its own entry: an expiry in a later one is written by itself, and what a
             // crash leaves, or a snapshot pins, must never have come past its membership.
-            if self.membership_changed || self.machine.pending_bytes() > WRITE_BYTES {
+            // So must what was cut off: its keys wait for it.
+            if self.membership_changed
+                || self.machine.has_seeded()
+                || self.machine.pending_bytes() > WRITE_BYTES
+            {
                 self.write(&mut waiting)?;
             }
         }
@@ -308,12 +328,27 @@ impl StateMachine {
                 meta.last_log_id
             )));
         }
+        self.forget_lost(machine.descriptor())?;
         self.machine = machine;
         self.membership = membership;
         self.applied.feed.skip();
         self.applied.publish(self.group, &mut self.machine);
         self.applied.note_due(0);
         Ok(())
+    }
+}
+
+impl StateMachine {
+    /// A snapshot may be of a time after the partition was split. What this replica had of the part
+    /// that was cut off is of no use to anybody: whoever gets a replica of that here begins by a
+    /// snapshot as well, and not before this one is seen to be smaller.
+    fn forget_lost(&self, now: Option<Descriptor>) -> StateResult<()> {
+        let (Some(had), Some(now)) = (self.machine.descriptor(), now) else { return Ok(()) };
+        let mut changes = Changes::default();
+        for bucket in had.buckets.iter().filter(|bucket| !now.buckets.contains(*bucket)) {
+            changes.delete_range(keys::data_of(had.table, BucketRange { first: bucket, last: bucket }));
+        }
+        if changes.changes.is_empty() { Ok(()) } else { self.engine.write(changes) }
     }
 }
 

@@ -71,6 +71,11 @@ impl Context {
         Self { trace, ..self }
     }
 
+    /// The same until then.
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline, ..self }
+    }
+
     /// What is left.
     pub fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(clock::now())

@@ -10,12 +10,18 @@ use placement::{ClusterId, TableId};
 use prost::Message;
 use proto::v1::{Cursor, Failure, ScanRequest};
 
-use super::failure;
+use super::{failure, moments};
 
 const FORMAT: u32 = 1;
 
 /// The cursor after a key.
-pub fn after(cluster: ClusterId, table: TableId, request: &ScanRequest, last_key: Bytes) -> Bytes {
+pub fn after(
+    cluster: ClusterId,
+    table: TableId,
+    request: &ScanRequest,
+    last_key: Bytes,
+    moment: Bytes,
+) -> Bytes {
     let cursor = Cursor {
         format: FORMAT,
         cluster: cluster.to_bytes().to_vec().into(),
@@ -25,6 +31,7 @@ pub fn after(cluster: ClusterId, table: TableId, request: &ScanRequest, last_key
         prefix: request.prefix.clone(),
         reverse: request.reverse,
         last_key,
+        moment,
     };
     let body = cursor.encode_to_vec();
     let mut out = BytesMut::with_capacity(4 + body.len());
@@ -33,8 +40,17 @@ pub fn after(cluster: ClusterId, table: TableId, request: &ScanRequest, last_key
     out.freeze()
 }
 
-/// The key after which a scan goes on, if its cursor is one of this cluster, table and scan.
-pub fn last_key(cluster: ClusterId, table: TableId, request: &ScanRequest) -> Result<Option<Bytes>, Failure> {
+/// Where a scan goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    /// After this key.
+    pub last_key: Bytes,
+    /// At the moment that is held under this id; empty: at its own.
+    pub moment: Bytes,
+}
+
+/// Where a scan goes on, if its cursor is one of this cluster, table and scan.
+pub fn place(cluster: ClusterId, table: TableId, request: &ScanRequest) -> Result<Option<Place>, Failure> {
     if request.cursor.is_empty() {
         return Ok(None);
     }
@@ -63,7 +79,8 @@ pub fn last_key(cluster: ClusterId, table: TableId, request: &ScanRequest) -> Re
     if !same {
         return Err(failure::bad_cursor("the scan that gave it had other bounds or another direction"));
     }
-    Ok(Some(cursor.last_key))
+    let moment = moments::same_id(cursor.moment, request.snapshot_ms)?;
+    Ok(Some(Place { last_key: cursor.last_key, moment }))
 }
 
 #[cfg(test)]
@@ -80,19 +97,22 @@ mod tests {
 
     #[test]
     fn a_cursor_goes_on_only_with_its_own_scan() {
-        let cursor = after(cluster(), TableId(1), &request(Bytes::new()), "c".into());
-        assert_eq!(last_key(cluster(), TableId(1), &request(cursor.clone())).unwrap().unwrap(), "c");
-        let why = |refused: Result<Option<Bytes>, Failure>| refused.unwrap_err().message;
-        assert!(why(last_key(cluster(), TableId(2), &request(cursor.clone()))).contains("another table"));
+        let cursor = after(cluster(), TableId(1), &request(Bytes::new()), "c".into(), Bytes::new());
+        let found = place(cluster(), TableId(1), &request(cursor.clone())).unwrap().unwrap();
+        assert_eq!(found, Place { last_key: "c".into(), moment: Bytes::new() });
+        let why = |refused: Result<Option<Place>, Failure>| refused.unwrap_err().message;
+        assert!(why(place(cluster(), TableId(2), &request(cursor.clone()))).contains("another table"));
         assert!(
-            why(last_key(ClusterId::default(), TableId(1), &request(cursor.clone())))
+            why(place(ClusterId::default(), TableId(1), &request(cursor.clone())))
                 .contains("another cluster")
         );
         let other = ScanRequest { reverse: true, ..request(cursor.clone()) };
-        assert!(why(last_key(cluster(), TableId(1), &other)).contains("other bounds"));
+        assert!(why(place(cluster(), TableId(1), &other)).contains("other bounds"));
+        let held = ScanRequest { snapshot_ms: 9, ..request(cursor.clone()) };
+        assert!(why(place(cluster(), TableId(1), &held)).contains("held no snapshot"));
         let mut damaged = cursor.to_vec();
         *damaged.last_mut().unwrap() ^= 1;
-        assert!(why(last_key(cluster(), TableId(1), &request(damaged.into()))).contains("damaged"));
-        assert!(why(last_key(cluster(), TableId(1), &request("x".into()))).contains("cut short"));
+        assert!(why(place(cluster(), TableId(1), &request(damaged.into()))).contains("damaged"));
+        assert!(why(place(cluster(), TableId(1), &request("x".into()))).contains("cut short"));
     }
 }

@@ -4,7 +4,7 @@
 use placement::{NodeId, PartitionId};
 use proto::v1::{
     BadCursor, BadToken, Compacted, CrossSlot, Failure, IndexNotReady, NotLeader, OutcomeUnknown, OverLimit,
-    RetryAfter, UnknownIndex, UnknownTable, WrongEpoch, error_detail::Detail,
+    RetryAfter, SnapshotExpired, UnknownIndex, UnknownTable, WrongEpoch, error_detail::Detail,
 };
 use tonic::Code;
 
@@ -124,6 +124,18 @@ pub fn no_leader_in_time(partition: PartitionId) -> Failure {
     let message =
         format!("partition {partition} had no leader that could be reached in time; nothing was done");
     retry_after(message, 200)
+}
+
+/// The moment that a cursor is of is held no more.
+pub fn moment_is_gone() -> Failure {
+    let message = "the snapshot of this cursor is held no more: its time was over, or the nodes that held it ended or \
+                   lost the partition; begin again without the cursor";
+    Failure::new(Code::FailedPrecondition, message, Some(Detail::SnapshotExpired(SnapshotExpired {})))
+}
+
+/// A node holds as many moments as it may.
+pub fn too_many_held(most: usize) -> Failure {
+    retry_after(format!("{most} scans and queries hold snapshots on a node already, and more may not"), 1000)
 }
 
 /// A cursor that is none of this scan's.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use placement::NodeId;
+use placement::{Bucket, BucketRange, NodeId};
 use prost::Message;
 use proto::v1::{
     BatchRequest, BatchResponse, ExistsResponse, Failure, GetResponse, IndexPage, IndexPageRequest,
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::failure;
+use super::moments::{self, Moments};
 use super::operations::{is_write, too_late};
 use crate::index::{Definition, Run};
 use crate::partition::Answer;
@@ -251,37 +252,50 @@ async fn read_item(group: &Group, key: &[u8], stale: bool) -> Result<(Option<Sto
 /// One partition's part of a page of a scan.
 pub async fn scan(
     group: &Arc<Group>,
+    moments: &Arc<Moments>,
     request: ScanPageRequest,
     deadline: Instant,
 ) -> Result<ScanPage, LocalError> {
-    let descriptor = group.applied().descriptor().ok_or(LocalError::WrongEpoch)?;
-    let clock_ms = barrier(group, request.stale, deadline).await?;
-    let group = Arc::clone(group);
+    let owned = group.applied().descriptor().ok_or(LocalError::WrongEpoch)?;
+    let buckets =
+        wanted_of(request.first_bucket, request.last_bucket, &owned).ok_or(LocalError::WrongEpoch)?;
+    let wanted = Descriptor { buckets, ..owned };
+    let held = moments::is_of_held(request.moment.as_ref());
+    let clock_ms = barrier(group, request.stale || held, deadline).await?;
+    let (reading, moments) = (Arc::clone(group), Arc::clone(moments));
     let page = threads::blocking(move || {
-        let revision = group.applied().progress().counter;
-        let pinned = group.pin();
-        let page = scan_page(&*pinned, &descriptor, &request, clock_ms)?;
-        Ok(ScanPage { revision, ..page })
+        let asked = request.moment.as_ref();
+        let moment = match moments::of_page(&moments, &reading, asked, owned, &wanted, clock_ms) {
+            Ok(moment) => moment,
+            Err(error) => return Ok(Err(error)),
+        };
+        let page = scan_page(&*moment.state, &wanted, &request, moment.clock_ms)?;
+        Ok(match page.failure {
+            Some(refused) => Err(LocalError::Failed(refused)),
+            None => Ok(ScanPage { revision: moment.revision, ..page }),
+        })
     })
     .await;
-    let page = page.map_err(|error: StateError| LocalError::of(error.into()))?;
-    match page.failure {
-        Some(refused) => Err(LocalError::Failed(refused)),
-        None => Ok(page),
-    }
+    let page = page.unwrap_or_else(|error: StateError| Err(LocalError::of(error.into())))?;
+    if held || still_owns(group, buckets) { Ok(page) } else { Err(LocalError::WrongEpoch) }
 }
 
 /// One partition's part of a page of a query.
 pub async fn query(
     group: &Arc<Group>,
+    moments: &Arc<Moments>,
     request: IndexPageRequest,
     deadline: Instant,
 ) -> Result<IndexPage, LocalError> {
-    let descriptor = group.applied().descriptor().ok_or(LocalError::WrongEpoch)?;
-    let clock_ms = barrier(group, request.stale, deadline).await?;
-    let group = Arc::clone(group);
+    let owned = group.applied().descriptor().ok_or(LocalError::WrongEpoch)?;
+    let buckets =
+        wanted_of(request.first_bucket, request.last_bucket, &owned).ok_or(LocalError::WrongEpoch)?;
+    let wanted = Descriptor { buckets, ..owned };
+    let held = moments::is_of_held(request.moment.as_ref());
+    let clock_ms = barrier(group, request.stale || held, deadline).await?;
+    let (reading, moments) = (Arc::clone(group), Arc::clone(moments));
     let page = threads::blocking(move || {
-        let known = group.applied().settings().unwrap_or_default();
+        let known = reading.applied().settings().unwrap_or_default();
         let settings = known.indexes.iter().find(|index| index.id == request.index);
         let Some(definition) = settings.and_then(|settings| Definition::parse(settings).ok()) else {
             return Ok(Err(match known.version < request.settings_version {
@@ -289,22 +303,44 @@ pub async fn query(
                 false => LocalError::Failed(failure::index_was_dropped()),
             }));
         };
-        let pinned = group.pin();
-        // Of the same moment as the entries.
-        let Some(record) = read_record(group.group, request.index, &*pinned)? else {
+        let asked = request.moment.as_ref();
+        let moment = match moments::of_page(&moments, &reading, asked, owned, &wanted, clock_ms) {
+            Ok(moment) => moment,
+            Err(error) => return Ok(Err(error)),
+        };
+        // Of the same moment as the entries, and of the partition that it is a moment of.
+        let Some(record) = read_record(moment.group, request.index, &*moment.state)? else {
             return Ok(Err(LocalError::NotNow));
         };
         if record.state() != State::Ready {
-            let percent = percent(&record, descriptor.buckets);
+            let percent = percent(&record, owned.buckets);
             let failure = failure::index_not_ready(&definition.name, percent, record.failure);
             return Ok(Err(LocalError::Failed(failure)));
         }
         let runs: Vec<Run> = request.runs.iter().cloned().map(Into::into).collect();
-        let question = Question { definition: &definition, runs: &runs, request: &request, clock_ms };
-        index_page(&*pinned, &descriptor, &question).map(Ok)
+        let question =
+            Question { definition: &definition, runs: &runs, request: &request, clock_ms: moment.clock_ms };
+        index_page(&*moment.state, &wanted, &question).map(Ok)
     })
     .await;
-    page.unwrap_or_else(|error: StateError| Err(LocalError::of(error.into())))
+    let page = page.unwrap_or_else(|error: StateError| Err(LocalError::of(error.into())))?;
+    if held || still_owns(group, buckets) { Ok(page) } else { Err(LocalError::WrongEpoch) }
+}
+
+/// The buckets that are to be read; none: the partition does not own them all.
+fn wanted_of(first: Option<u32>, last: Option<u32>, owned: &Descriptor) -> Option<BucketRange> {
+    let bucket = |number: u32| u16::try_from(number).ok().map(Bucket);
+    let asked = match (first, last) {
+        (Some(first), Some(last)) => BucketRange { first: bucket(first)?, last: bucket(last)? },
+        _ => owned.buckets,
+    };
+    owned.covers(asked).then_some(asked)
+}
+
+/// Whether what was read is the partition's. What is shown as owned is never ahead of what is shown as
+/// applied: while it is still owned, the revision is one of a time at which it was.
+fn still_owns(group: &Group, buckets: BucketRange) -> bool {
+    group.applied().descriptor().is_some_and(|owned| owned.covers(buckets))
 }
 
 /// Returns when what is read from now on is linearizable, with the partition's clock for it.

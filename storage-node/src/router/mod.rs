@@ -18,6 +18,7 @@ pub mod doorway;
 pub mod failure;
 pub mod limits;
 pub mod local;
+pub mod moments;
 mod newer;
 pub mod newest;
 pub mod operations;

@@ -14,7 +14,7 @@ pub fn check(kind: &Kind, version: u32) -> Result<(), Failure> {
 
 /// Refuses a scan with something in it that is newer than the cluster version.
 pub fn check_scan(scan: &ScanRequest, version: u32) -> Result<(), Failure> {
-    let newer = !scan.filter.is_empty() || !scan.paths.is_empty();
+    let newer = !scan.filter.is_empty() || !scan.paths.is_empty() || scan.snapshot_ms > 0;
     if version >= SINCE_VERSION || !newer { Ok(()) } else { Err(too_new()) }
 }
 
@@ -39,7 +39,7 @@ fn is_newer(kind: &Kind) -> bool {
 }
 
 fn too_new() -> Failure {
-    let message = "values can be read, changed and filtered by path, and touched, from cluster version 2 on: once every \
+    let message = "values can be read, changed and filtered by path, and touched, and snapshots held, from cluster version 2 on: once every \
                    node runs a program that supports it, raise the version";
     Failure::new(Code::FailedPrecondition, message, None)
 }

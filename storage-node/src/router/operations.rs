@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use placement::{Bucket, ClusterId, Leaders, NodeId, Partition, PartitionId, Table, TableName};
+use placement::{Bucket, ClusterId, Leaders, NodeId, Partition, PartitionId, Revision, Table, TableName};
 use prost::Message;
 use proto::convert;
 use proto::v1::{
@@ -26,6 +26,7 @@ use super::doorway::Doorway;
 use super::failure;
 use super::limits::Limits;
 use super::local::{self, LocalError};
+use super::moments::Moments;
 use super::newer;
 use super::newest::NewestMap;
 use super::touch::{self, Touches};
@@ -83,6 +84,8 @@ pub struct Router {
     /// What is under way, and whether more is let in.
     pub doorway: Doorway,
     hints: Mutex<HashMap<PartitionId, NodeId>>,
+    /// What is held for scans and queries.
+    pub(super) moments: Arc<Moments>,
 }
 
 /// An operation that was checked, with its table looked up.
@@ -130,7 +133,13 @@ impl Router {
     pub fn new(parts: Parts) -> Arc<Self> {
         let refused = parts.metrics.writes_refused_overload.clone();
         let admission = Admission::new(parts.waiting_write_bytes, refused);
-        Arc::new(Self { parts, admission, hints: Mutex::default(), doorway: Doorway::default() })
+        Arc::new(Self {
+            parts,
+            admission,
+            hints: Mutex::default(),
+            doorway: Doorway::default(),
+            moments: Arc::default(),
+        })
     }
 
     /// The cluster's map as this node follows it.
@@ -309,6 +318,7 @@ impl Router {
         }
         // Only the first attempt is begun at once.
         let begun = first.map(|(id, target)| self.begin_attempt(context, id, target, &prepared.kind));
+        let begun = (begun, map.revision());
         let (router, context) = (Arc::clone(self), context.clone());
         async move {
             let mut way = Way::default();
@@ -323,12 +333,13 @@ impl Router {
         context: Context,
         prepared: Arc<Prepared>,
         bucket: Bucket,
-        mut begun: Option<Begun>,
+        (mut begun, began_with): (Option<Begun>, Revision),
         way: &mut Way,
     ) -> Result<Outcome, Failure> {
         let mut pause_ms = SHORTEST_PAUSE_MS;
         let mut tried = 0;
         let mut told = 0;
+        let mut map_revision = began_with;
         loop {
             let mut at_once = false;
             let mut partition = PartitionId::META;
@@ -348,12 +359,19 @@ impl Router {
                         self.hints.lock().remove(&id);
                     }
                     // What came together may have to go different ways now.
-                    Attempt::Remap if matches!(prepared.kind, Kind::Batch(_) | Kind::Clear(_)) => {
+                    Attempt::Remap if may_be_parted(&prepared.kind) => {
                         self.map_is_old();
-                        return Err(failure::wrong_epoch(self.newer_map(self.map().partition(id))));
+                        return Err(failure::wrong_epoch(self.news_for(&prepared, id)));
                     }
-                    Attempt::Remap => self.map_is_old(),
+                    Attempt::Remap => {
+                        self.map_is_old();
+                        self.newer_than(map_revision, Duration::from_millis(LONGEST_PAUSE_MS)).await;
+                        at_once = true;
+                    }
                 }
+            }
+            if at_once && context.left().is_zero() {
+                return Err(failure::no_leader_in_time(partition));
             }
             if !at_once {
                 let pause = Duration::from_millis(runtime::random_between(pause_ms / 2, pause_ms));
@@ -365,6 +383,7 @@ impl Router {
             }
             tried += 1;
             let map = self.map();
+            map_revision = map.revision();
             if !map.map().tables.contains_key(&prepared.table.id) {
                 return Err(failure::unknown_table(prepared.table.name.as_str()));
             }
@@ -374,6 +393,31 @@ impl Router {
                 self.begin_attempt(&context, partition.id, target, &prepared.kind)
             });
         }
+    }
+
+    /// Returns once this node's map is newer than that, or is not for a while: a partition does not
+    /// own what that map says.
+    async fn newer_than(&self, revision: Revision, patience: Duration) {
+        let mut map = self.watch_map();
+        let newer = async {
+            while map.borrow_and_update().revision() <= revision {
+                if map.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(patience, newer).await;
+    }
+
+    /// What somebody needs whose operation came to a partition that does not own all of its keys.
+    fn news_for(&self, prepared: &Prepared, asked: PartitionId) -> WrongEpoch {
+        let map = self.map();
+        let keys = keys_of(&prepared.kind);
+        let owners = keys.into_iter().filter_map(|key| map.route(&prepared.table, key));
+        let mut owners: Vec<&Partition> = owners.chain(map.partition(asked)).collect();
+        owners.sort_by_key(|partition| partition.id);
+        owners.dedup_by_key(|partition| partition.id);
+        self.newer_map(owners)
     }
 
     /// The refusal of a node that is about to end: nothing was done, and who leads is elsewhere.
@@ -527,12 +571,12 @@ impl Router {
     }
 
     /// What somebody with an old map needs.
-    pub fn newer_map(&self, partition: Option<&Partition>) -> WrongEpoch {
+    pub fn newer_map<'a>(&self, partitions: impl IntoIterator<Item = &'a Partition>) -> WrongEpoch {
         let map = self.map();
         let leaders = self.hints.lock();
         let entry =
             |partition: &Partition| convert::partition_entry(partition, leaders.get(&partition.id).copied());
-        WrongEpoch { partitions: partition.into_iter().map(entry).collect(), map_revision: map.revision().0 }
+        WrongEpoch { partitions: partitions.into_iter().map(entry).collect(), map_revision: map.revision().0 }
     }
 
     /// Does what another node forwarded; never passes it on.
@@ -579,6 +623,15 @@ fn from_local(outcome: Result<Outcome, LocalError>) -> Attempt {
         Err(LocalError::NotNow) => Attempt::Again(None),
         Err(LocalError::WrongEpoch) => Attempt::Remap,
         Err(LocalError::Failed(failure)) => Attempt::Failed(failure),
+    }
+}
+
+/// Whether an operation's parts may belong to several partitions, and it is no whole.
+fn may_be_parted(kind: &Kind) -> bool {
+    match kind {
+        Kind::Batch(batch) => !batch.atomic,
+        Kind::Clear(_) => true,
+        _ => false,
     }
 }
 

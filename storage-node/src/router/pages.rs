@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use placement::{NodeId, Partition, PartitionId};
-use proto::v1::{Failure, ForwardAnswer, ForwardRequest, error_detail::Detail};
+use proto::v1::{Failure, ForwardAnswer, ForwardRequest, HeldMoment, error_detail::Detail};
 use tokio::time::Instant;
 
 use super::asked;
 use super::context::Context;
 use super::failure;
 use super::local::LocalError;
+use super::moments;
 use super::operations::Router;
 use crate::observability::metrics::{Operation, Outcome};
 use crate::raft::Group;
@@ -36,6 +37,9 @@ pub(super) trait PageRequest: Clone + Send + Sync + 'static {
     fn partition(&self) -> PartitionId;
 
     fn is_stale(&self) -> bool;
+
+    /// The moment that the page is to be of, where that is held.
+    fn moment(&self) -> Option<&HeldMoment>;
 
     /// Has a replica of this node answer.
     fn answer(
@@ -65,6 +69,9 @@ impl Router {
         context: &Context,
         ask: P,
     ) -> Result<P::Page, PageError> {
+        if moments::is_of_held(ask.moment()) {
+            return self.ask_holder(context, ask).await;
+        }
         let id = ask.partition();
         let mut told = None;
         for tried in 0.. {
@@ -83,6 +90,8 @@ impl Router {
                 Err(LocalError::WrongEpoch) => return Err(PageError::Remap),
                 Err(LocalError::Failed(failure)) => return Err(PageError::Failed(failure)),
                 Err(LocalError::NotLeader(leader)) => told = leader,
+                // Somebody may hold a moment under this id now: another must not hold another.
+                Err(LocalError::NotNow) if ask.moment().is_some() => return Err(PageError::Remap),
                 Err(LocalError::NotNow) => {}
             }
             // Two nodes may each take the other for the leader for a while.
@@ -109,10 +118,21 @@ impl Router {
             .filter(|node| *node != self.parts.node)
             .or_else(|| others.get(tried % others.len().max(1)).copied());
         let Some(node) = node else { return Err(LocalError::NotNow) };
+        self.ask_node(context, partition.id, node, ask).await
+    }
+
+    /// Has another node give a page of a partition that it has a replica of.
+    pub(super) async fn ask_node<P: PageRequest>(
+        &self,
+        context: &Context,
+        partition: PartitionId,
+        node: NodeId,
+        ask: P,
+    ) -> Result<P::Page, LocalError> {
         let patience = context.left().min(PATIENCE);
         let request = ForwardRequest {
             timeout_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
-            partition: partition.id.0,
+            partition: partition.0,
             trace: self.parts.traces.forward(&context.trace),
             ..ask.forwarded()
         };

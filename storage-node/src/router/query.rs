@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use placement::{Partition, PartitionId, Table};
+use placement::{BucketRange, Partition, PartitionId, Table};
 use proto::v1::{
-    Failure, ForwardAnswer, ForwardRequest, IndexHit, IndexPage, IndexPageRequest, IndexPlace, IndexSettings,
-    Item, QueryPlan, QueryRequest, QueryResponse,
+    Failure, ForwardAnswer, ForwardRequest, HeldMoment, IndexHit, IndexPage, IndexPageRequest, IndexPlace,
+    IndexSettings, Item, QueryPlan, QueryRequest, QueryResponse,
 };
 use tokio::time::Instant;
 
@@ -20,7 +20,7 @@ use super::failure;
 use super::local::{self, LocalError};
 use super::operations::{Router, too_late};
 use super::pages::{ASKED_AT_ONCE, PageError, PageRequest};
-use super::query_cursor;
+use super::{moments, query_cursor};
 use crate::index::bounds::{Run, runs_of};
 use crate::index::{Definition, plan};
 use crate::raft::Group;
@@ -36,17 +36,29 @@ struct Question<'a> {
     settings: IndexSettings,
     settings_version: u64,
     runs: Vec<Run>,
-    after: Option<IndexPlace>,
+    place: Option<query_cursor::Place>,
     /// The most items of the page.
     wanted: u64,
+}
+
+/// What the page is of, where that is held.
+struct Held {
+    /// Empty: it is not.
+    id: Bytes,
+    /// Whether it is to be held from this page on.
+    begins: bool,
 }
 
 /// One partition's part of the answer.
 struct Part {
     partition: PartitionId,
+    /// What it owns by the map that the query goes by.
+    buckets: BucketRange,
     hits: VecDeque<IndexHit>,
     /// The rest of its part follows this.
     last: Option<IndexPlace>,
+    /// It has answered for this page.
+    asked: bool,
     more: bool,
 }
 
@@ -95,13 +107,27 @@ impl Router {
         let table = self.known_table(context, &request.table).await?;
         let question = self.understand(&table, request)?;
         loop {
-            match self.merge_hits(context, &table, &question).await {
+            let known = question.place.as_ref().map(|place| place.moment.clone());
+            let begins = known.is_none();
+            let held = Held { id: known.unwrap_or_else(|| moments::new_id(request.snapshot_ms)), begins };
+            match self.merge_hits(context, &table, &question, &held).await {
                 Ok(merged) => {
-                    let cursor = match merged.last.filter(|_| merged.more) {
-                        Some(last) => {
-                            query_cursor::after(self.cluster(), table.id, question.settings.id, request, last)
+                    let place = merged.last.filter(|_| merged.more);
+                    let cursor = match place {
+                        Some(after) => {
+                            let place = query_cursor::Place { after, moment: held.id };
+                            query_cursor::after(
+                                self.cluster(),
+                                table.id,
+                                question.settings.id,
+                                request,
+                                place,
+                            )
                         }
-                        None => Bytes::new(),
+                        None => {
+                            self.let_go(context, table.id, held.id);
+                            Bytes::new()
+                        }
                     };
                     let plan = request.explain.then(|| QueryPlan {
                         runs: plan::describe(&question.settings, request),
@@ -113,13 +139,21 @@ impl Router {
                 }
                 // The map changed in the middle: the page is begun again.
                 Err(PageError::Remap) => {
+                    if held.begins {
+                        self.let_go(context, table.id, held.id);
+                    }
                     if context.left().is_zero() {
                         return Err(too_late());
                     }
                     tokio::time::sleep(Duration::from_millis(runtime::random_between(5, 20))).await;
                     self.table(&request.table)?;
                 }
-                Err(PageError::Failed(failure)) => return Err(failure),
+                Err(PageError::Failed(failure)) => {
+                    if held.begins {
+                        self.let_go(context, table.id, held.id);
+                    }
+                    return Err(failure);
+                }
             }
         }
     }
@@ -134,10 +168,11 @@ impl Router {
         if request.count && (request.limit > 0 || !request.cursor.is_empty()) {
             return Err(failure::invalid("a count is of everything: it has no limit and no cursor"));
         }
-        let after = query_cursor::place(self.cluster(), table.id, settings.id, request)?;
+        moments::check_hold(request.snapshot_ms)?;
+        let place = query_cursor::place(self.cluster(), table.id, settings.id, request)?;
         let most = self.limits().page_items;
         let wanted = if request.limit == 0 { most } else { request.limit.min(most) };
-        Ok(Question { request, settings, settings_version: version, runs, after, wanted })
+        Ok(Question { request, settings, settings_version: version, runs, place, wanted })
     }
 
     async fn merge_hits(
@@ -145,6 +180,7 @@ impl Router {
         context: &Context,
         table: &Table,
         question: &Question<'_>,
+        held: &Held,
     ) -> Result<Merged, PageError> {
         let mut merged = Merged::default();
         if question.runs.is_empty() {
@@ -153,8 +189,10 @@ impl Router {
         let map = self.map();
         let begin = |partition: &&Partition| Part {
             partition: partition.id,
+            buckets: partition.buckets,
             hits: VecDeque::new(),
-            last: question.after.clone(),
+            last: question.place.as_ref().map(|place| place.after.clone()),
+            asked: false,
             more: true,
         };
         let mut parts: Vec<Part> = map.map().partitions_of(table.id).iter().map(begin).collect();
@@ -166,7 +204,7 @@ impl Router {
         };
         let mut bytes = 0;
         loop {
-            self.refill_hits(context, question, share, &mut parts, &mut merged).await?;
+            self.refill_hits(context, question, held, share, &mut parts, &mut merged).await?;
             // As long as every part that has more shows its next item, the front is known.
             while parts.iter().all(|part| !part.hits.is_empty() || !part.more) {
                 let Some(part) = front(&mut parts, question.request.reverse) else { return Ok(merged) };
@@ -189,6 +227,7 @@ impl Router {
         self: &Arc<Self>,
         context: &Context,
         question: &Question<'_>,
+        held: &Held,
         share: Share,
         parts: &mut [Part],
         merged: &mut Merged,
@@ -208,6 +247,9 @@ impl Router {
                 limit: share.items,
                 max_bytes: share.bytes,
                 after: part.last.clone(),
+                first_bucket: Some(part.buckets.first.0.into()),
+                last_bucket: Some(part.buckets.last.0.into()),
+                moment: moments::asked_of(&held.id, request.snapshot_ms, held.begins && !part.asked),
             };
             let (router, context) = (Arc::clone(self), context.clone());
             asks.push(async move {
@@ -219,6 +261,7 @@ impl Router {
         let mut pages = stream::iter(asks).buffer_unordered(ASKED_AT_ONCE);
         while let Some(answered) = pages.next().await {
             let (part, page) = answered?;
+            part.asked = true;
             part.last = page.last.or(part.last.take());
             part.more = page.more;
             part.hits.extend(page.hits);
@@ -249,6 +292,10 @@ impl PageRequest for IndexPageRequest {
         self.stale
     }
 
+    fn moment(&self) -> Option<&HeldMoment> {
+        self.moment.as_ref()
+    }
+
     async fn answer(
         self,
         router: &Router,
@@ -258,7 +305,7 @@ impl PageRequest for IndexPageRequest {
         if group.leads() {
             router.tell_settings(group);
         }
-        local::query(group, self, deadline).await
+        local::query(group, &router.moments, self, deadline).await
     }
 
     fn forwarded(self) -> ForwardRequest {

@@ -5,26 +5,21 @@ use placement::{ClusterId, TableId};
 use prost::Message;
 use proto::v1::{Failure, IndexPlace, QueryCursor, QueryRequest};
 
-use super::failure;
+use super::{failure, moments};
 
 const FORMAT: u32 = 1;
 
 /// The cursor after an entry.
-pub fn after(
-    cluster: ClusterId,
-    table: TableId,
-    index: u32,
-    request: &QueryRequest,
-    last: IndexPlace,
-) -> Bytes {
+pub fn after(cluster: ClusterId, table: TableId, index: u32, request: &QueryRequest, place: Place) -> Bytes {
     let cursor = QueryCursor {
         format: FORMAT,
         cluster: cluster.to_bytes().to_vec().into(),
         table: table.0,
         index,
         query: fingerprint(request),
-        value: last.value,
-        key: last.key,
+        value: place.after.value,
+        key: place.after.key,
+        moment: place.moment,
     };
     let body = cursor.encode_to_vec();
     let mut out = BytesMut::with_capacity(4 + body.len());
@@ -33,13 +28,22 @@ pub fn after(
     out.freeze()
 }
 
-/// The entry after which a query goes on, if its cursor is one of this cluster, table, index and query.
+/// Where a query goes on.
+#[derive(Debug, PartialEq)]
+pub struct Place {
+    /// After this entry.
+    pub after: IndexPlace,
+    /// At the moment that is held under this id; empty: at its own.
+    pub moment: Bytes,
+}
+
+/// Where a query goes on, if its cursor is one of this cluster, table, index and query.
 pub fn place(
     cluster: ClusterId,
     table: TableId,
     index: u32,
     request: &QueryRequest,
-) -> Result<Option<IndexPlace>, Failure> {
+) -> Result<Option<Place>, Failure> {
     if request.cursor.is_empty() {
         return Ok(None);
     }
@@ -62,7 +66,8 @@ pub fn place(
     if cursor.query != fingerprint(request) {
         return Err(failure::bad_cursor("the query that gave it asked for something else"));
     }
-    Ok(Some(IndexPlace { value: cursor.value, key: cursor.key }))
+    let moment = moments::same_id(cursor.moment, request.snapshot_ms)?;
+    Ok(Some(Place { after: IndexPlace { value: cursor.value, key: cursor.key }, moment }))
 }
 
 /// What a query must have in common with the one that it goes on with.
@@ -86,12 +91,21 @@ mod tests {
     fn a_cursor_goes_on_only_with_its_own_query() {
         let cluster = ClusterId(uuid::Uuid::from_u128(7));
         let last = IndexPlace { value: "v".into(), key: "k".into() };
-        let cursor = after(cluster, TableId(1), 2, &request("a", Bytes::new()), last.clone());
+        let cursor = after(
+            cluster,
+            TableId(1),
+            2,
+            &request("a", Bytes::new()),
+            Place { after: last.clone(), moment: Bytes::new() },
+        );
         let go_on = |cluster, table, index, request: &QueryRequest| place(cluster, table, index, request);
-        assert_eq!(go_on(cluster, TableId(1), 2, &request("a", cursor.clone())).unwrap(), Some(last));
+        assert_eq!(
+            go_on(cluster, TableId(1), 2, &request("a", cursor.clone())).unwrap().map(|place| place.after),
+            Some(last)
+        );
         let limited = QueryRequest { limit: 5, keys_only: true, ..request("a", cursor.clone()) };
         assert!(go_on(cluster, TableId(1), 2, &limited).unwrap().is_some());
-        let why = |refused: Result<Option<IndexPlace>, Failure>| refused.unwrap_err().message;
+        let why = |refused: Result<Option<Place>, Failure>| refused.unwrap_err().message;
         assert!(why(go_on(cluster, TableId(1), 2, &request("b", cursor.clone()))).contains("something else"));
         assert!(why(go_on(cluster, TableId(1), 3, &request("a", cursor.clone()))).contains("dropped"));
         let other = ClusterId::default();

@@ -7,20 +7,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use placement::{Partition, PartitionId, Table};
+use placement::{BucketRange, Partition, PartitionId, Table};
+use proto::v1::held_moment::Turn;
 use proto::v1::{
-    Failure, ForwardAnswer, ForwardRequest, Item, ScanPage, ScanPageRequest, ScanRequest, ScanResponse,
+    Failure, ForwardAnswer, ForwardRequest, HeldMoment, Item, ScanPage, ScanPageRequest, ScanRequest,
+    ScanResponse,
 };
 use tokio::time::Instant;
 
 use super::asked::Asked;
 use super::context::Context;
 use super::cursor;
-use super::failure;
 use super::local::{self, LocalError};
 use super::newer;
 use super::operations::{Router, too_late};
 use super::pages::{ASKED_AT_ONCE, PageError, PageRequest};
+use super::{failure, moments};
 use crate::partition::selection::Selection;
 use crate::raft::Group;
 use crate::seams::runtime;
@@ -35,10 +37,27 @@ const MOST_ROUNDS: usize = 2;
 /// One partition's part of a scan.
 struct Part {
     partition: PartitionId,
+    /// What it owns by the map that the scan goes by.
+    buckets: BucketRange,
     items: VecDeque<Item>,
     /// The rest of its part begins (or, in reverse, ends) after this key.
     last_key: Option<Bytes>,
+    /// It has answered for this page.
+    asked: bool,
     more: bool,
+}
+
+/// A page that is being put together.
+struct Merge<'a> {
+    request: &'a ScanRequest,
+    /// What is left of what is wanted.
+    bounds: &'a Bounds,
+    /// The most items.
+    wanted: u64,
+    /// What the page is of, where that is held; else empty.
+    moment: &'a Bytes,
+    /// Whether it is to be held from this page on.
+    begins: bool,
 }
 
 /// What a partition is asked for at once, so that all of them together give about a page.
@@ -87,9 +106,11 @@ impl Router {
                 self.limits().check_key(key)?;
             }
         }
+        moments::check_hold(request.snapshot_ms)?;
         let mut bounds = bounds_of(request);
-        if let Some(last) = cursor::last_key(self.cluster(), table.id, request)? {
-            bounds.go_on_after(&last, request.reverse);
+        let place = cursor::place(self.cluster(), table.id, request)?;
+        if let Some(place) = &place {
+            bounds.go_on_after(&place.last_key, request.reverse);
         }
         let most = self.limits().page_items;
         let wanted = if request.limit == 0 { most } else { request.limit.min(most) };
@@ -97,23 +118,37 @@ impl Router {
             return Ok(ScanResponse::default());
         }
         loop {
-            match self.merge(context, &table, request, &bounds, wanted).await {
+            let held = place.as_ref().map(|place| place.moment.clone());
+            let moment = held.clone().unwrap_or_else(|| moments::new_id(request.snapshot_ms));
+            let merge = Merge { request, bounds: &bounds, wanted, moment: &moment, begins: held.is_none() };
+            match self.merge(context, &table, &merge).await {
                 Ok((items, last)) => {
                     let cursor = match last {
-                        Some(last) => cursor::after(self.cluster(), table.id, request, last),
-                        None => Bytes::new(),
+                        Some(last) => cursor::after(self.cluster(), table.id, request, last, moment),
+                        None => {
+                            self.let_go(context, table.id, moment);
+                            Bytes::new()
+                        }
                     };
                     return Ok(ScanResponse { items, cursor });
                 }
                 // The map changed in the middle: the page is begun again.
                 Err(PageError::Remap) => {
+                    if merge.begins {
+                        self.let_go(context, table.id, moment);
+                    }
                     if context.left().is_zero() {
                         return Err(too_late());
                     }
                     tokio::time::sleep(Duration::from_millis(runtime::random_between(5, 20))).await;
                     self.table(&request.table)?;
                 }
-                Err(PageError::Failed(failure)) => return Err(failure),
+                Err(PageError::Failed(failure)) => {
+                    if merge.begins {
+                        self.let_go(context, table.id, moment);
+                    }
+                    return Err(failure);
+                }
             }
         }
     }
@@ -122,15 +157,16 @@ impl Router {
         self: &Arc<Self>,
         context: &Context,
         table: &Table,
-        request: &ScanRequest,
-        bounds: &Bounds,
-        wanted: u64,
+        merge: &Merge<'_>,
     ) -> Result<(Vec<Item>, Option<Bytes>), PageError> {
+        let Merge { request, wanted, .. } = *merge;
         let map = self.map();
         let begin = |partition: &&Partition| Part {
             partition: partition.id,
+            buckets: partition.buckets,
             items: VecDeque::new(),
             last_key: None,
+            asked: false,
             more: true,
         };
         let mut parts: Vec<Part> = map.map().partitions_of(table.id).iter().map(begin).collect();
@@ -142,7 +178,7 @@ impl Router {
         let selects = !request.filter.is_empty() || !request.paths.is_empty();
         let (mut items, mut bytes) = (Vec::new(), 0);
         for round in 1_usize.. {
-            self.refill(context, request, bounds, share, &mut parts).await?;
+            self.refill(context, merge, share, &mut parts).await?;
             // As long as every part that has more shows its next item, the front is known.
             while parts.iter().all(|part| !part.items.is_empty() || !part.more) {
                 let Some(part) = front(&mut parts, request.reverse) else { return Ok((items, None)) };
@@ -183,19 +219,19 @@ impl Router {
     async fn refill(
         self: &Arc<Self>,
         context: &Context,
-        request: &ScanRequest,
-        bounds: &Bounds,
+        merge: &Merge<'_>,
         share: Share,
         parts: &mut [Part],
     ) -> Result<(), PageError> {
+        let request = merge.request;
         let mut asks = Vec::new();
         for part in parts.iter_mut().filter(|part| part.more && part.items.is_empty()) {
-            let mut bounds = bounds.clone();
+            let mut bounds = merge.bounds.clone();
             if let Some(last) = &part.last_key {
                 bounds.go_on_after(last, request.reverse);
             }
+            let begins = merge.begins && !part.asked;
             let ask = ScanPageRequest {
-                partition: part.partition.0,
                 start: bounds.start,
                 end: bounds.end,
                 reverse: request.reverse,
@@ -205,7 +241,8 @@ impl Router {
                 max_bytes: share.bytes,
                 filter: request.filter.clone(),
                 paths: request.paths.clone(),
-                ..ScanPageRequest::default()
+                moment: moments::asked_of(merge.moment, request.snapshot_ms, begins),
+                ..ask_of(part.partition, part.buckets)
             };
             let (router, context) = (Arc::clone(self), context.clone());
             asks.push(async move {
@@ -216,6 +253,7 @@ impl Router {
         let mut pages = stream::iter(asks).buffer_unordered(ASKED_AT_ONCE);
         while let Some(answered) = pages.next().await {
             let (part, page) = answered?;
+            part.asked = true;
             let shown = page.items.last().map(|item| item.key.clone());
             let looked_at = Some(page.looked_at).filter(|key| !key.is_empty());
             part.last_key = looked_at.or(shown).or(part.last_key.take());
@@ -236,7 +274,11 @@ impl Router {
             let partition = map.partition(group.group).ok_or(LocalError::WrongEpoch)?;
             group.configure(map.settings(partition.table)).await.map_err(LocalError::of_read)?;
         }
-        local::scan(group, ask, deadline).await
+        if let Some(moment) = ask.moment.as_ref().filter(|moment| moment.turn() == Turn::LetGo) {
+            self.moments.let_go(&moment.id);
+            return Ok(ScanPage::default());
+        }
+        local::scan(group, &self.moments, ask, deadline).await
     }
 
     /// How far a partition is now, or a little later; from here on it keeps its changes, where its
@@ -245,8 +287,9 @@ impl Router {
         self: &Arc<Self>,
         context: &Context,
         partition: PartitionId,
+        buckets: BucketRange,
     ) -> Result<Option<u64>, Failure> {
-        let ask = ScanPageRequest { partition: partition.0, to_follow: true, ..ScanPageRequest::default() };
+        let ask = ScanPageRequest { to_follow: true, ..ask_of(partition, buckets) };
         match self.ask(context, ask).await {
             Ok(page) => Ok(Some(page.revision)),
             Err(PageError::Remap) => Ok(None),
@@ -261,6 +304,17 @@ impl Router {
     }
 }
 
+/// What is asked of a partition that owns those buckets, by the map that the asker has: one that was
+/// split since must not answer for what it has left alone.
+pub(super) fn ask_of(partition: PartitionId, buckets: BucketRange) -> ScanPageRequest {
+    ScanPageRequest {
+        partition: partition.0,
+        first_bucket: Some(buckets.first.0.into()),
+        last_bucket: Some(buckets.last.0.into()),
+        ..ScanPageRequest::default()
+    }
+}
+
 impl PageRequest for ScanPageRequest {
     type Page = ScanPage;
 
@@ -270,6 +324,10 @@ impl PageRequest for ScanPageRequest {
 
     fn is_stale(&self) -> bool {
         self.stale
+    }
+
+    fn moment(&self) -> Option<&HeldMoment> {
+        self.moment.as_ref()
     }
 
     async fn answer(

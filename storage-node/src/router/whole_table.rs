@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use placement::Bucket;
+use placement::{Bucket, BucketRange};
 use proto::v1::{
     ClearRequest, Failure, ScanPage, ScanPageRequest, error_detail::Detail, operation::Operation as Kind,
 };
@@ -30,13 +30,12 @@ impl Router {
             let id = self.known_table(context, table).await?.id;
             let map = self.map();
             let all = map.map().partitions_of(id);
-            let wanted = all.iter().map(|partition| partition.id);
+            let wanted = all.iter().map(|partition| (partition.id, partition.buckets));
             let asks: Vec<_> = wanted
-                .filter(|id| !only_led_here || self.leader_of(*id) == Some(self.parts.node))
-                .map(|id| id.0)
+                .filter(|(id, _)| !only_led_here || self.leader_of(*id) == Some(self.parts.node))
                 .collect();
-            let counts = stream::iter(asks.into_iter().map(|partition| {
-                let ask = ScanPageRequest { partition, count_only: true, ..ScanPageRequest::default() };
+            let counts = stream::iter(asks.into_iter().map(|(partition, buckets)| {
+                let ask = ScanPageRequest { count_only: true, ..scan::ask_of(partition, buckets) };
                 let (router, context) = (Arc::clone(self), context.clone());
                 async move { router.ask(&context, ask).await.map(|page| page.count) }
             }));
@@ -72,14 +71,13 @@ impl Router {
                 FromKey::AfterHash(hash) => (bytes::Bytes::new(), Some(*hash)),
             };
             let ask = ScanPageRequest {
-                partition: partition.id.0,
                 start,
                 after_hash,
                 keys_only: true,
                 limit,
                 max_bytes: self.limits().page_bytes,
                 bucket: Some(bucket.0.into()),
-                ..ScanPageRequest::default()
+                ..scan::ask_of(partition.id, BucketRange { first: bucket, last: bucket })
             };
             match self.ask(context, ask).await {
                 Ok(page) => return Ok(page),

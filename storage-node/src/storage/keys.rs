@@ -53,6 +53,8 @@ pub enum GroupRecord {
     HistoryMark = 6,
     /// How far it is with an index, whose id follows.
     Index = 7,
+    /// By which split the group began.
+    Origin = 9,
 }
 
 /// A run of keys: from the first, up to but without the second.
@@ -259,6 +261,31 @@ fn all_of(group: PartitionId, record: GroupRecord) -> KeyRange {
     end.put_u64(group.0);
     end.put_u8(record as u8 + 1);
     KeyRange { start: group_record(group, record), end: end.freeze() }
+}
+
+/// The same record of another group; none: the key is of no group's record.
+pub fn record_of_another(key: &[u8], group: PartitionId) -> Option<Bytes> {
+    let record = key.get(PREFIX + 8..).filter(|record| !record.is_empty())?;
+    let mut out = head(RESERVED_TABLE, 0, GROUP, 8 + record.len());
+    out.put_u64(group.0);
+    out.put_slice(record);
+    Some(out.freeze())
+}
+
+/// Which record of a group a key is of; see [`GroupRecord`].
+pub fn record_kind(key: &[u8]) -> Option<u8> {
+    key.get(PREFIX + 8).copied()
+}
+
+/// The group of a record's key.
+pub fn record_group(key: &[u8]) -> Option<PartitionId> {
+    let (group, _) = key.get(PREFIX..)?.split_first_chunk::<8>()?;
+    Some(PartitionId(u64::from_be_bytes(*group)))
+}
+
+/// The records of the group of that number and of all with greater ones.
+pub fn records_from(group: PartitionId) -> KeyRange {
+    KeyRange { start: records_of(group).start, end: head(RESERVED_TABLE, 0, GROUP + 1, 0).freeze() }
 }
 
 /// All records of a group, its data not among them.

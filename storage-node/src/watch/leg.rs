@@ -23,8 +23,15 @@ use crate::raft::Group;
 use crate::router::{Router, failure};
 use crate::storage::change::Happened;
 use crate::storage::item::StoredItem;
-use crate::storage::keys;
-use crate::storage::state::{PinnedState, StateError};
+use crate::storage::keys::{self, GroupRecord};
+use crate::storage::state::{PinnedState, StateError, StateView};
+
+/// All that runs are about; none: there are none.
+fn span_of(runs: &[Run]) -> Option<BucketRange> {
+    let first = runs.iter().map(|run| run.buckets.first).min()?;
+    let last = runs.iter().map(|run| run.buckets.last).max()?;
+    Some(BucketRange { first, last })
+}
 
 /// About how much is given at once.
 const PAGE_BYTES: usize = 256 << 10;
@@ -156,13 +163,12 @@ impl Leg {
             return Err(not_here());
         }
         let owned = applied.descriptor().ok_or_else(not_here)?;
-        let Descriptor { table, bucket_count, buckets, .. } = owned;
-        let place = Place { partition, table, bucket_count, buckets };
+        let Descriptor { table, bucket_count, .. } = owned;
         let runs: Option<Vec<Run>> = asked.runs.iter().map(run_in).collect();
-        let runs = runs.filter(|runs| {
-            runs.iter().all(|run| buckets.contains(run.buckets.first) && buckets.contains(run.buckets.last))
-        });
         let runs = runs.ok_or_else(not_here)?;
+        // What the watch takes for the partition's: a replica that is behind may own more.
+        let buckets = span_of(&runs).filter(|buckets| owned.covers(*buckets)).ok_or_else(not_here)?;
+        let place = Place { partition, table, bucket_count, buckets };
         let mut leg = Self::new(place, group, signal, runs);
         if asked.with_items {
             leg = leg.with_items(asked.items_from);
@@ -222,6 +228,7 @@ impl Leg {
 
     fn moment(&self, at_least: u64) -> Result<Option<Moment>, Over> {
         let pinned = self.group.pin();
+        self.must_own_in(&*pinned)?;
         let progress = history::progress_in(&*pinned, self.place.partition)?;
         let (clock_ms, counter) = (progress.clock_ms, progress.counter);
         let moment = Moment { pinned, clock_ms, counter, rest: self.place.buckets, from: Bytes::new() };
@@ -239,13 +246,20 @@ impl Leg {
         if even && up_to <= first {
             return Ok(Given::default());
         }
+        // What is shown as owned is never ahead of what was given to the feed.
+        let owned = self.group.applied().descriptor();
+        if !owned.is_some_and(|owned| owned.covers(self.place.buckets)) {
+            return Err(Over::Gone);
+        }
         let queued = even.then(|| self.queued(first, up_to)).flatten();
         let from_history = queued.is_none();
         let page = match queued {
             Some(page) => page,
             None => self.recorded()?,
         };
-        let events = page.seen.iter().filter_map(|seen| self.event_of(seen)).collect();
+        // A replica that is behind may own more than the watch takes for its.
+        let wanted = page.seen.iter().filter(|seen| self.place.buckets.contains(seen.bucket));
+        let events = wanted.filter_map(|seen| self.event_of(seen)).collect();
         // Where the watch was further already, as on a replica that is behind, it stays so.
         for run in &mut self.runs {
             run.after = run.after.max(page.up_to);
@@ -256,6 +270,21 @@ impl Leg {
         let more = page.up_to < self.group.applied().feed().sorted();
         let next = if more { Next::AtOnce } else { Next::Signalled };
         Ok(Given { events, next, from_history, ..Given::default() })
+    }
+
+    /// Once the partition was split, another one's revisions count for a part of what this leg
+    /// follows: it ends where it stands, and the watch goes on by two.
+    fn must_own_in(&self, view: &dyn StateView) -> Result<(), Over> {
+        let record = keys::group_record(self.place.partition, GroupRecord::Descriptor);
+        let Some(bytes) = view.get(&record)? else { return Ok(()) };
+        match Descriptor::decode(&bytes) {
+            Ok(owned) if owned.covers(self.place.buckets) => Ok(()),
+            Ok(_) => Err(Over::Gone),
+            Err(why) => {
+                let what = format!("the descriptor of partition {}", self.place.partition);
+                Err(StateError::Damaged { what, why }.into())
+            }
+        }
     }
 
     fn stand_at(&mut self, revision: u64) {
@@ -279,6 +308,7 @@ impl Leg {
         let Place { partition, table, .. } = self.place;
         let interests: Vec<&Interest> = self.wanted.values().map(|wanted| &wanted.interest).collect();
         let pinned = self.group.pin();
+        self.must_own_in(&*pinned)?;
         history::read(&*pinned, partition, table, &self.runs, &interests, PAGE_BYTES).map_err(|missing| {
             match missing {
                 Missing::Compacted { wanted, oldest } => {

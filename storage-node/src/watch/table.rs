@@ -159,10 +159,11 @@ impl Watch {
             self.table = self.router.table(self.table.name.as_str())?;
             let map = self.router.map();
             let partitions = map.map().partitions_of(self.table.id);
-            let ids: Vec<PartitionId> = partitions.iter().map(|partition| partition.id).collect();
-            let asked = stream::iter(ids.into_iter().map(|id| {
+            let places: Vec<_> =
+                partitions.iter().map(|partition| (partition.id, partition.buckets)).collect();
+            let asked = stream::iter(places.into_iter().map(|(id, buckets)| {
                 let (router, context) = (Arc::clone(&self.router), context.clone());
-                async move { router.revision_of(&context, id).await }
+                async move { router.revision_of(&context, id, buckets).await }
             }));
             let revisions: Vec<Option<u64>> = asked.buffered(ASKED_AT_ONCE).try_collect().await?;
             let Some(revisions) = revisions.into_iter().collect::<Option<Vec<u64>>>() else {
@@ -380,6 +381,15 @@ impl Watch {
         let votes = entry.and_then(|entry| entry.replica_on(own)).is_some_and(|own| own.role == Role::Voter);
         let here = self.router.groups().get(partition);
         let here = here.filter(|group| votes && !group.applied().feed().has_ended());
+        let owns = |group: &Arc<crate::raft::Group>| {
+            group.applied().descriptor().is_some_and(|owned| owned.covers(place.buckets))
+        };
+        if here.as_ref().is_some_and(|group| !owns(group)) {
+            // The partition was split, and the map that says so is on its way. A leg would end as soon
+            // as it began, and raise the signal each time.
+            self.later.insert(partition);
+            return false;
+        }
         if let Some(group) = here.as_ref().filter(|group| group.applied().settings().is_none())
             && tried < WAITS_FOR_OWN
             && !group.leads()

@@ -1,7 +1,7 @@
 //! Whether this replica may answer reads as the leader.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -25,6 +25,10 @@ pub(super) struct Leadership {
     /// The term in which this replica, as its leader, began to hand leadership over: no
     /// lease counts in it any more.
     pub(super) handed_over_in: AtomicU64,
+    /// The term in which this replica, as its leader, has proposed a split that it may not have
+    /// applied yet; 0: there is none. The others may have, and whoever leads the new partition by
+    /// then may have acknowledged what is not seen here.
+    pub(super) splitting_in: AtomicU64,
 }
 
 impl Leadership {
@@ -44,9 +48,13 @@ impl Leadership {
         leads.then_some(on_disk.term)
     }
 
-    /// The term that this replica leads, once everything from before it is applied.
+    /// The term that this replica leads, once everything from before it is applied, and no split is
+    /// under way.
     pub(super) fn serving_term(&self) -> Option<u64> {
         let term = self.leading_term()?;
+        if self.splitting_in.load(Ordering::SeqCst) == term {
+            return None;
+        }
         let caught_up = self.applied.progress().applied.is_some_and(|id| **id.committed_leader_id() == term);
         caught_up.then_some(term)
     }

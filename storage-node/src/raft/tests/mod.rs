@@ -6,6 +6,7 @@ mod machine;
 mod moving;
 mod site;
 mod sleeping;
+mod splitting;
 mod start;
 mod suite;
 

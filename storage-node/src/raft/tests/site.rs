@@ -40,6 +40,7 @@ pub fn descriptor() -> Descriptor {
         bucket_count: BucketCount::DEFAULT,
         buckets: BucketRange { first: Bucket(0), last: Bucket(BucketCount::DEFAULT.get() - 1) },
         epoch: Epoch(1),
+        since: 0,
     }
 }
 
@@ -149,6 +150,7 @@ async fn start(
         stamp: Arc::new(|| Some(1)),
         guard,
         metrics: Arc::default(),
+        seeds: None,
     })
     .await
     .unwrap();

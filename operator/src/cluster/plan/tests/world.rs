@@ -95,6 +95,7 @@ impl World {
             name: "orders".to_owned(),
             replicas: 3.min(replicas),
             partitions: 8,
+            wanted_partitions: 0,
             buckets: 64,
             default_ttl_ms: 0,
             history: proto::v1::HistorySettings::default(),

@@ -81,6 +81,15 @@ pub struct Stale {
     pub stale: Option<bool>,
 }
 
+/// Whether pages are of one moment.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Snapshot {
+    /// All pages are of one moment of each partition, which is held for so many seconds from the first page on.
+    #[param(minimum = 0.001, maximum = 300)]
+    pub snapshot: Option<f64>,
+}
+
 /// The time to live of what has none of its own.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -167,11 +176,11 @@ problems!(
 );
 problems!(
     /// Of a scan.
-    RangeProblems, ALWAYS, &[Kind::BadCursor]
+    RangeProblems, ALWAYS, &[Kind::BadCursor, Kind::SnapshotExpired]
 );
 problems!(
     /// Of a look at indexes or by one.
-    QueryProblems, ALWAYS, &[Kind::BadCursor, Kind::NoSuchIndex, Kind::IndexNotReady]
+    QueryProblems, ALWAYS, &[Kind::BadCursor, Kind::SnapshotExpired, Kind::NoSuchIndex, Kind::IndexNotReady]
 );
 problems!(
     /// Of a change of an index.

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::address::{self, BASE64_URL, Query};
 use super::body::{self, Media};
-use super::documents::{IndexChangeProblems, QueryProblems, Stale};
+use super::documents::{IndexChangeProblems, QueryProblems, Snapshot, Stale};
 use super::problem::{Kind, Problem};
 use super::tables::{SMALL_BODY, TableInPath};
 use super::values::{self, ItemShown};
@@ -351,7 +351,7 @@ async fn drop_index(api: Api, request: Request) -> Answer {
 /// `false`, a point in time as RFC 3339 writes it.
 #[utoipa::path(
     get, path = "/tables/{table}/indexes/{index}/items", tag = "keys", operation_id = "query",
-    params(TableInPath, IndexInPath, QueryAsked, Stale),
+    params(TableInPath, IndexInPath, QueryAsked, Stale, Snapshot),
     responses((status = 200, body = Found, description = "A page of items"), QueryProblems)
 )]
 async fn find(api: Api, request: Request) -> Answer {
@@ -365,9 +365,9 @@ async fn find(api: Api, request: Request) -> Answer {
     json(StatusCode::OK, &found)
 }
 
-const PARAMETERS: [&str; 13] = [
+const PARAMETERS: [&str; 14] = [
     "equals", "in", "prefix", "missing", "from", "to", "reverse", "limit", "cursor", "keysOnly", "count",
-    "explain", "stale",
+    "explain", "stale", "snapshot",
 ];
 
 fn query_of(query: &Query, table: String, index: String) -> Result<QueryRequest, Problem> {
@@ -405,6 +405,7 @@ fn query_of(query: &Query, table: String, index: String) -> Result<QueryRequest,
         cursor: query.base64("cursor")?.unwrap_or_default(),
         stale: query.flag("stale")?,
         explain: query.flag("explain")?,
+        snapshot_ms: values::snapshot_ms(query)?,
     })
 }
 

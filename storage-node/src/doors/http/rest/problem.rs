@@ -126,6 +126,7 @@ impl From<Failure> for Problem {
             Some(Detail::UnknownTable(unknown)) => {
                 plain(Kind::NoSuchTable).with("table", unknown.table.clone())
             }
+            Some(Detail::SnapshotExpired(_)) => plain(Kind::SnapshotExpired),
             Some(Detail::BadCursor(bad)) => plain(Kind::BadCursor).with("why", bad.why.clone()),
             Some(Detail::BadToken(bad)) => plain(Kind::BadToken).with("why", bad.why.clone()),
             Some(Detail::Compacted(gone)) => {

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::address::{self, BASE64_URL, Query};
-use super::documents::{PathsInQuery, RangeProblems, Stale};
+use super::documents::{PathsInQuery, RangeProblems, Snapshot, Stale};
 use super::problem::Problem;
 use super::values::{self, ItemShown};
 use super::{Answer, Api, json};
@@ -59,13 +59,15 @@ pub fn routes() -> OpenApiRouter<Api> {
 /// List keys in their order
 #[utoipa::path(
     get, path = "/kv/range", tag = "keys", operation_id = "range",
-    params(RangeAsked, PathsInQuery, Stale),
+    params(RangeAsked, PathsInQuery, Stale, Snapshot),
     responses((status = 200, body = Page, description = "A page of items"), RangeProblems)
 )]
 async fn range(api: Api, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
-    let expected =
-        ["startKey", "endKey", "prefix", "limit", "cursor", "reverse", "keysOnly", "stale", "filter", "path"];
+    let expected = [
+        "startKey", "endKey", "prefix", "limit", "cursor", "reverse", "keysOnly", "stale", "snapshot",
+        "filter", "path",
+    ];
     let query = Query::with_list(&parts, &expected, "path")?;
     let limit = query.parsed::<u64>("limit", "a number of items")?;
     if limit == Some(0) {
@@ -86,6 +88,7 @@ async fn range(api: Api, request: Request) -> Answer {
         stale: query.flag("stale")?,
         filter: query.text("filter")?.unwrap_or_default(),
         paths: query.texts("path")?,
+        snapshot_ms: values::snapshot_ms(&query)?,
     };
     let page = api.scan(&asked).await?;
     let by_path = !asked.paths.is_empty();

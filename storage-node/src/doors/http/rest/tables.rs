@@ -44,6 +44,8 @@ pub struct TableShown {
     pub buckets: u32,
     /// Into how many partitions the buckets are divided.
     pub partitions: u32,
+    /// How many there are to be, while partitions are being split; else null.
+    pub wanted_partitions: Option<u32>,
     /// How many copies each partition has.
     pub replicas: u32,
     /// Seconds that items live unless they are written with another time; null: until they are
@@ -108,6 +110,10 @@ pub struct ChangeGiven {
     /// How many copies each partition is to have.
     #[schema(minimum = 1, maximum = 7)]
     replicas: Option<u32>,
+    /// How many partitions there are to be, at most as many as there are buckets. They are split
+    /// one after the other; the answer does not wait for that.
+    #[schema(minimum = 1, maximum = 1024)]
+    partitions: Option<u32>,
     /// How long its changes are kept from now on for those who watch it.
     history: Option<HistoryGiven>,
     /// What it demands of values from now on. Those that are there already stay as they are.
@@ -142,6 +148,7 @@ impl From<TableEntry> for TableShown {
             id: entry.table,
             buckets: entry.buckets,
             partitions: entry.partitions,
+            wanted_partitions: (entry.wanted_partitions > 0).then_some(entry.wanted_partitions),
             replicas: entry.replicas,
             ttl: (entry.default_ttl_ms > 0).then(|| seconds(entry.default_ttl_ms)),
             demand: DemandShown::of(settings.values.as_ref()),
@@ -254,6 +261,7 @@ async fn alter(api: Api, request: Request) -> Answer {
         default_ttl_ms,
         replicas: given.replicas,
         history,
+        partitions: given.partitions,
         values: given.demand.map(DemandGiven::settings),
         touch_on_read_ms,
         ..AlterTableRequest::default()

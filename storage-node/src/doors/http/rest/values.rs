@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::address::BASE64_URL;
+use super::address::{BASE64_URL, Query};
 use super::problem::{Kind, Problem};
+use crate::router::moments;
 
 /// Levels of JSON that are read. Whoever reads an answer must get through them too.
 const DEEPEST: usize = 128;
@@ -129,6 +130,18 @@ pub fn ttl_ms(seconds: f64) -> Result<u64, Problem> {
     good.then(|| (seconds * 1_000.0).round() as u64).ok_or_else(|| {
         Problem::invalid(format!(
             "a time to live is between 0.001 and {LONGEST_TTL_SECONDS} seconds; without an end, leave it out"
+        ))
+    })
+}
+
+/// For how many milliseconds a snapshot is to be held; 0: none.
+pub fn snapshot_ms(query: &Query) -> Result<u64, Problem> {
+    let Some(seconds) = query.parsed::<f64>("snapshot", "a number of seconds")? else { return Ok(0) };
+    let longest = moments::LONGEST.as_secs_f64();
+    let good = (0.001..=longest).contains(&seconds);
+    good.then(|| (seconds * 1_000.0).round() as u64).ok_or_else(|| {
+        Problem::invalid(format!(
+            "a snapshot is held for between 0.001 and {longest} seconds; without one, leave it out"
         ))
     })
 }

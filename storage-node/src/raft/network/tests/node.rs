@@ -46,13 +46,16 @@ impl AddressBook for Book {
 #[derive(Default)]
 pub struct Holds {
     pub endpoints: Mutex<HashMap<(u64, u64), Arc<dyn Endpoint>>>,
+    /// Whoever has replicas besides.
+    pub more: Mutex<Option<Arc<dyn Replicas>>>,
     /// Forwarded operations wait for it while it is locked.
     pub gate: tokio::sync::Mutex<()>,
 }
 
 impl Replicas for Holds {
     fn endpoint(&self, group: u64, replica: u64) -> Option<Arc<dyn Endpoint>> {
-        self.endpoints.lock().get(&(group, replica)).cloned()
+        let own = self.endpoints.lock().get(&(group, replica)).cloned();
+        own.or_else(|| self.more.lock().as_ref()?.endpoint(group, replica))
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Kind {
     JsonTooDeep,
     /// The cursor is none of this scan.
     BadCursor,
+    /// The snapshot of the cursor is held no more.
+    SnapshotExpired,
     /// A token of another watch.
     BadToken,
     /// What is to be atomic reaches over slots.
@@ -91,11 +93,12 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::InvalidRequest,
         Self::InvalidJson,
         Self::JsonTooDeep,
         Self::BadCursor,
+        Self::SnapshotExpired,
         Self::BadToken,
         Self::CrossSlot,
         Self::OriginNotAllowed,
@@ -161,6 +164,9 @@ impl Kind {
             Self::InvalidJson => ("invalid-json", 400, "The body is not the JSON that belongs here"),
             Self::JsonTooDeep => ("json-too-deep", 400, "The JSON has too many levels"),
             Self::BadCursor => ("bad-cursor", 400, "The cursor is none of this scan"),
+            Self::SnapshotExpired => {
+                ("snapshot-expired", 410, "The snapshot that the cursor is of is held no more")
+            }
             Self::BadToken => ("bad-token", 400, "The token is of no watch of this table"),
             Self::CrossSlot => ("cross-slot", 400, "The keys of an atomic batch are of several slots"),
             Self::OriginNotAllowed => {
