@@ -9,11 +9,13 @@ use crate::time_span::TimeSpan;
 
 pub mod history;
 pub mod index;
+pub mod splitting;
 pub mod status;
 pub mod values;
 
 pub use history::{History, Keep};
 pub use index::{Index, IndexType};
+pub use splitting::Splitting;
 pub use status::KVTableStatus;
 pub use values::{Demand, Values};
 
@@ -122,6 +124,9 @@ pub struct KVTableSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub indexes: Vec<Index>,
+    /// When partitions are split by themselves. There may then be more of them than `partitions` says.
+    #[serde(default)]
+    pub split: Splitting,
     /// What becomes of the table when this resource is deleted: Retain or Delete.
     #[serde(default)]
     pub deletion_policy: Retention,
@@ -141,6 +146,7 @@ impl KVTableSpec {
             values: Values::default(),
             touch_on_read: None,
             indexes: Vec::new(),
+            split: Splitting::default(),
             deletion_policy: Retention::Retain,
         }
     }

@@ -12,9 +12,11 @@ use client::{Admin, Error, Keys, PutOptions, ScanOptions, Table};
 use e2e::followers::{Follower, Kind, Told, contents, write};
 use e2e::workload::Load;
 use e2e::{Cluster, Scenario, Shape, replicas, until};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use parking_lot::Mutex;
 use proto::v1::{
-    AlterTableRequest, CreateTableRequest, DescribeTableRequest, HistorySettings, history_settings::Keep,
+    AlterTableRequest, CreateTableRequest, DescribeTableRequest, HistorySettings, SplitPolicy,
+    history_settings::Keep,
 };
 use rand::RngExt as _;
 use tokio::task::JoinSet;
@@ -26,6 +28,9 @@ const WRITERS: u64 = 3;
 const FIXED: u64 = 300;
 const WITHIN: Duration = Duration::from_secs(60);
 const SPLIT_WITHIN: Duration = Duration::from_secs(120);
+const GROWN_WITHIN: Duration = Duration::from_secs(120);
+/// Of 16 KiB each.
+const ITEMS: usize = 6_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_are_split_under_everybodys_hands() -> anyhow::Result<()> {
@@ -249,4 +254,53 @@ async fn has_partitions(admin: &Admin, name: &str, wanted: u32) -> anyhow::Resul
     let table = described.table.context("it is not described")?;
     ensure!(table.partitions == wanted, "{} of {wanted}", table.partitions);
     Ok(())
+}
+
+/// A table grows by itself as it is filled, up to what it may, and what it held is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_split_by_itself() -> anyhow::Result<()> {
+    let scenario = Scenario::begin("split-by-itself").await?;
+    let cluster = Cluster::form(Shape { nodes: 3, partitions: 0, ..Shape::default() }).await?;
+    let client = cluster.client()?;
+    let admin = client.admin().with_deadline(WITHIN);
+    let request = CreateTableRequest {
+        name: USED.to_owned(),
+        partitions: 2,
+        replicas: 3,
+        wait: true,
+        split: Some(SplitPolicy { bytes: 1 << 20, most: 5, ..SplitPolicy::default() }),
+        ..CreateTableRequest::default()
+    };
+    admin.create_table(request).await?;
+    let table = client.table(USED).with_deadline(WITHIN);
+    // It is known how large it is once it is in files, and so much is written to them.
+    let puts = (0..ITEMS).map(|number| {
+        let table = table.clone();
+        async move {
+            let value: Vec<u8> = (0..16 << 10).map(|_| rand::random()).collect();
+            table.put(format!("key-{number:05}"), value, PutOptions::default()).await.map(drop)
+        }
+    });
+    stream::iter(puts).buffer_unordered(16).try_collect::<()>().await?;
+    until("it has grown as far as it may", GROWN_WITHIN, async || has_partitions(&admin, USED, 5).await)
+        .await?;
+    let there = contents_of(&table).await?;
+    ensure!(there == ITEMS, "{there} items are left");
+    scenario.say("a table of two partitions has five, and all it held");
+    let refused = AlterTableRequest {
+        name: USED.to_owned(),
+        split: Some(SplitPolicy { bytes: 7, ..SplitPolicy::default() }),
+        ..AlterTableRequest::default()
+    };
+    ensure!(admin.alter_table(refused).await.is_err(), "a policy that makes no sense is taken");
+    cluster.finish()
+}
+
+async fn contents_of(table: &Table) -> anyhow::Result<usize> {
+    let mut scan = table.scan(ScanOptions { keys_only: true, ..ScanOptions::default() });
+    let mut count = 0;
+    while let Some(page) = scan.next_page().await {
+        count += page?.items.len();
+    }
+    Ok(count)
 }

@@ -23,7 +23,9 @@ fuzz_target!(|input: (u32, bool, &[u8], &[u8], &[u8])| {
         cursor,
         ..ScanRequest::default()
     };
-    let read = |cursor| cursor::last_key(cluster, table, &request(cursor));
+    let read = |cursor| {
+        cursor::place(cluster, table, &request(cursor)).map(|place| place.map(|place| place.last_key))
+    };
 
     let _ = read(Bytes::copy_from_slice(given));
     // Past the checksum, which a fuzzer would hardly guess.
@@ -31,7 +33,7 @@ fuzz_target!(|input: (u32, bool, &[u8], &[u8], &[u8])| {
     let _ = read(Bytes::from(summed));
 
     let key = Bytes::copy_from_slice(key);
-    let made = cursor::after(cluster, table, &request(Bytes::new()), key.clone());
+    let made = cursor::after(cluster, table, &request(Bytes::new()), key.clone(), Bytes::new());
     assert_eq!(read(made.clone()).expect("it is this scan's"), Some(key));
-    assert!(cursor::last_key(cluster, TableId(table.0.wrapping_add(1)), &request(made)).is_err());
+    assert!(cursor::place(cluster, TableId(table.0.wrapping_add(1)), &request(made)).is_err());
 });

@@ -114,6 +114,7 @@ pub fn table_entry(
         owner: owner.to_owned(),
         settings,
         wanted_partitions: 0,
+        split: None,
     }
 }
 

@@ -6,12 +6,13 @@ use clap::{Args, Subcommand};
 use client::Error;
 use proto::v1::{
     AlterTableRequest, CreateTableRequest, DescribeTableRequest, DropTableRequest, HistorySettings,
-    ListTablesRequest, TableEntry,
+    ListTablesRequest, SplitPolicy, TableEntry,
 };
 use serde_json::{Value, json};
 
 use self::history::History;
 use self::indexes::Indexes;
+use self::splitting::Splitting;
 use self::values::Values;
 use super::cluster::partitions::{partition_columns, partition_json};
 use crate::arguments::Global;
@@ -22,6 +23,7 @@ use crate::output::Output;
 
 mod history;
 pub mod indexes;
+mod splitting;
 mod values;
 
 /// Creating waits for every partition's leader, which takes longer than a usual call.
@@ -51,6 +53,7 @@ Examples:
   trilith table create events --history 1d --history-bytes 1GiB
   trilith table create people --values json --schema person.schema.json
   trilith table create people --index city=$.address.city:string --index mail=$.mail:string,unique
+  trilith table create logs --split-at 512MiB --split-up-to 32
   trilith table create scratch --replicas 1 --if-missing")]
 pub struct Create {
     /// Its name.
@@ -78,6 +81,8 @@ pub struct Create {
     touch_on_read: Option<Duration>,
     #[command(flatten)]
     indexes: Indexes,
+    #[command(flatten)]
+    splitting: Splitting,
     /// Do nothing when there is a table of that name.
     #[arg(long)]
     if_missing: bool,
@@ -132,6 +137,11 @@ pub struct Alter {
     /// An index that goes.
     #[arg(long, value_name = "NAME")]
     drop_index: Vec<String>,
+    #[command(flatten)]
+    splitting: Splitting,
+    /// Partitions are not split by themselves.
+    #[arg(long, conflicts_with_all = ["split-at", "split-at-writes", "split-up-to"])]
+    no_split: bool,
 }
 
 impl TableVerb {
@@ -152,6 +162,7 @@ impl TableVerb {
                     values: create.values.settings()?,
                     touch_on_read_ms: create.touch_on_read.map_or(0, milliseconds),
                     indexes: create.indexes.settings(),
+                    split: create.splitting.over(None),
                 };
                 let patient = admin.with_deadline(global.timeout.max(CREATE_AT_LEAST));
                 match patient.create_table(request).await {
@@ -200,19 +211,24 @@ impl TableVerb {
                 let shape =
                     default_ttl_ms.is_some() || alter.replicas.is_some() || alter.partitions.is_some();
                 let settings = alter.history.is_given() || values.is_some() || touch_on_read_ms.is_some();
-                if !shape && !settings && !indexes {
+                let splitting = alter.splitting.is_given() || alter.no_split;
+                if !shape && !settings && !indexes && !splitting {
                     let message = "nothing to change: give --ttl, --no-ttl, --replicas, --partitions, \
-                                   --history, --values, --touch-on-read, --index or --drop-index";
+                                   --history, --values, --touch-on-read, --index, --drop-index, --split-at or --no-split";
                     return Err(Usage(message.into()).into());
                 }
-                let history = match alter.history.is_given() {
+                let known = match alter.history.is_given() || alter.splitting.is_given() {
                     true => {
                         let request = DescribeTableRequest { name: alter.name.clone() };
-                        let known = admin.describe_table(request).await?.table;
-                        let known = known.and_then(|table| table.settings?.history).unwrap_or_default();
-                        alter.history.over(known)?
+                        admin.describe_table(request).await?.table.unwrap_or_default()
                     }
-                    false => None,
+                    false => TableEntry::default(),
+                };
+                let history = known.settings.and_then(|settings| settings.history).unwrap_or_default();
+                let history = alter.history.over(history)?;
+                let split = match alter.no_split {
+                    true => Some(SplitPolicy::default()),
+                    false => alter.splitting.over(known.split),
                 };
                 let request = AlterTableRequest {
                     name: alter.name,
@@ -224,6 +240,7 @@ impl TableVerb {
                     touch_on_read_ms,
                     drop_indexes: alter.drop_index,
                     add_indexes: alter.indexes.settings(),
+                    split,
                 };
                 show_table(&admin.alter_table(request).await?.table.unwrap_or_default(), out)?;
             }
@@ -250,6 +267,7 @@ fn table_columns(tables: &[TableEntry]) -> Columns {
         "HISTORY",
         "VALUES",
         "TOUCH",
+        "SPLIT",
         "OWNER",
     ]);
     for table in tables {
@@ -270,6 +288,7 @@ fn table_columns(tables: &[TableEntry]) -> Columns {
             history::show(table.settings.as_ref().and_then(|settings| settings.history.as_ref())),
             values::show(table.settings.as_ref().and_then(|settings| settings.values.as_ref())).to_owned(),
             touch,
+            splitting::show(table.split.as_ref()),
             table.owner.clone(),
         ]);
     }
@@ -290,6 +309,7 @@ fn table_json(table: &TableEntry) -> Value {
         "touch_on_read_ms": table.settings.as_ref().map_or(0, |settings| settings.touch_on_read_ms),
         "indexes": table.settings.iter().flat_map(|settings| &settings.indexes).map(indexes::written)
             .collect::<Vec<_>>(),
+        "split": splitting::show(table.split.as_ref()),
         "owner": table.owner,
     })
 }

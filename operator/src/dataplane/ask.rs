@@ -357,6 +357,7 @@ fn table_view(entry: v1::TableEntry) -> TableView {
         values: settings.values.unwrap_or_default(),
         touch_on_read_ms: settings.touch_on_read_ms,
         indexes: settings.indexes.into_iter().map(Into::into).collect(),
+        split: entry.split.unwrap_or_default(),
         owner: entry.owner,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use placement::{ClusterId, Move, NodeId, NodeState};
-use proto::v1::{HistorySettings, ValueSettings};
+use proto::v1::{HistorySettings, SplitPolicy, ValueSettings};
 
 use crate::table::indexes::Index;
 
@@ -113,6 +113,8 @@ pub struct TableView {
     pub touch_on_read_ms: u64,
     /// What its items can be found by besides their keys.
     pub indexes: Vec<Index>,
+    /// When its partitions are split by themselves.
+    pub split: SplitPolicy,
     /// Who declared it: a `KVTable`'s UID, or nobody.
     pub owner: String,
 }

@@ -4,7 +4,7 @@ use crds::KVTable;
 use crds::annotations::FINALIZER;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
-use proto::v1::{AlterTableRequest, CreateTableRequest, HistorySettings, ValueSettings};
+use proto::v1::{AlterTableRequest, CreateTableRequest, HistorySettings, SplitPolicy, ValueSettings};
 use serde_json::json;
 
 use super::indexes::Index;
@@ -71,6 +71,7 @@ async fn take(context: &Context, table: &KVTable, step: &Step) -> Result<(), Str
                 values: (valid.values != ValueSettings::default()).then(|| valid.values.clone()),
                 touch_on_read_ms: valid.touch_on_read_ms,
                 indexes: valid.indexes.iter().map(Index::settings).collect(),
+                split: (valid.split != SplitPolicy::default()).then_some(valid.split),
             };
             link()?.create_table(request).await.map_err(|error| told(&error))
         }
@@ -83,6 +84,7 @@ async fn take(context: &Context, table: &KVTable, step: &Step) -> Result<(), Str
             values,
             touch_on_read_ms,
             indexes,
+            split,
         } => {
             let indexes = indexes.clone().unwrap_or_default();
             let request = AlterTableRequest {
@@ -95,6 +97,7 @@ async fn take(context: &Context, table: &KVTable, step: &Step) -> Result<(), Str
                 drop_indexes: indexes.drop,
                 add_indexes: indexes.add.iter().map(Index::settings).collect(),
                 partitions: *partitions,
+                split: *split,
             };
             link()?.alter_table(request).await.map_err(|error| told(&error))
         }

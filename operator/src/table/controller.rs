@@ -12,7 +12,7 @@ use kube::{Resource, ResourceExt};
 use super::apply::carry_out;
 use super::observe::{Cluster, observe};
 use super::plan::{Plan, Step, plan, plan_deletion};
-use super::status::{is_building, of_invalid, status};
+use super::status::{is_building, of_invalid, splitting, status};
 use super::validate::{leaving, validate};
 use crate::cluster::context::Context;
 use crate::cluster::controller::{Error, RESYNC};
@@ -69,12 +69,13 @@ async fn look(resource: &KVTable, context: &Context, now: Timestamp) -> Result<A
         return Ok(Action::requeue(context.failing_tables.failed(which)));
     }
     context.failing_tables.forget(&which);
+    let under_way = splitting(&observed).is_some() || observed.indexes.iter().any(is_building);
     let unwell = observed.partitions.iter().any(|partition| !partition.trouble.is_empty());
     Ok(Action::requeue(match &observed.cluster {
         _ if !plan.steps.is_empty() => SOON,
         // Its cluster says when it answers again; this is for when that is missed.
         Cluster::Silent(_) => LATER,
-        _ if unwell || observed.indexes.iter().any(is_building) => SOON,
+        _ if unwell || under_way => SOON,
         _ => RESYNC,
     }))
 }

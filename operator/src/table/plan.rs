@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crds::conditions::Reason;
-use proto::v1::{HistorySettings, ValueSettings};
+use proto::v1::{HistorySettings, SplitPolicy, ValueSettings};
 
 use super::indexes::{Difference, difference};
 use super::observe::{Cluster, Observed};
@@ -37,6 +37,8 @@ pub enum Step {
         touch_on_read_ms: Option<u64>,
         /// Which indexes go and come.
         indexes: Option<Difference>,
+        /// When its partitions are split by themselves from now on.
+        split: Option<SplitPolicy>,
     },
     /// The table goes, and all that is in it.
     Drop {
@@ -110,7 +112,8 @@ pub fn plan(table: &ValidTable, observed: &Observed, cluster: &str, held: bool) 
     let partitions = (table.partitions > coming).then_some(table.partitions);
     let shape = partitions.is_some() || replicas.is_some() || default_ttl_ms.is_some();
     let settings = history.is_some() || values.is_some() || touch_on_read_ms.is_some();
-    if shape || settings || indexes.is_some() {
+    let split = (table.split != present.split).then_some(table.split);
+    if shape || settings || indexes.is_some() || split.is_some() {
         let name = table.name.to_string();
         plan.steps.push(Step::Alter {
             name,
@@ -121,6 +124,7 @@ pub fn plan(table: &ValidTable, observed: &Observed, cluster: &str, held: bool) 
             values,
             touch_on_read_ms,
             indexes,
+            split,
         });
     }
     plan
@@ -182,7 +186,9 @@ fn cannot_become(table: &ValidTable, present: &TableView) -> Option<String> {
         ));
     }
     let coming = present.partitions.max(present.wanted_partitions);
-    (table.partitions < coming).then(|| {
+    // Those that came by themselves are as they should be.
+    let by_itself = table.split != SplitPolicy::default();
+    (table.partitions < coming && !by_itself).then(|| {
         format!(
             "table {} has {} partitions and cannot have {}: partitions are split and not joined",
             table.name, coming, table.partitions
@@ -220,6 +226,7 @@ impl fmt::Display for Step {
                 values,
                 touch_on_read_ms,
                 indexes,
+                split,
             } => {
                 write!(f, "alter table {name}")?;
                 if let Some(partitions) = partitions {
@@ -243,6 +250,9 @@ impl fmt::Display for Step {
                     Some(0) => write!(f, ", no touch on read")?,
                     Some(touch) => write!(f, ", a touch on read of {touch} ms")?,
                     None => {}
+                }
+                if split.is_some() {
+                    write!(f, ", split by another policy")?;
                 }
                 let Some(Difference { drop, add }) = indexes else { return Ok(()) };
                 drop.iter().try_for_each(|name| write!(f, ", without index {name}"))?;
@@ -291,6 +301,7 @@ mod tests {
             values: ValueSettings::default(),
             touch_on_read_ms: 0,
             indexes: Vec::new(),
+            split: SplitPolicy::default(),
             drops: false,
         }
     }
@@ -308,6 +319,7 @@ mod tests {
             values: ValueSettings::default(),
             touch_on_read_ms: 0,
             indexes: Vec::new(),
+            split: SplitPolicy::default(),
             owner: owner.to_owned(),
         }
     }
@@ -348,6 +360,11 @@ mod tests {
         tell("being split", &plan(&split, &observed(Some(splitting)), "kv", false));
         let fewer = ValidTable { partitions: 4, ..declared() };
         tell("fewer", &plan(&fewer, &observed(Some(present("uid-1"))), "kv", false));
+        let policy = SplitPolicy { bytes: 1 << 30, ..SplitPolicy::default() };
+        let by_itself = ValidTable { split: policy, ..fewer };
+        tell("by itself", &plan(&by_itself, &observed(Some(present("uid-1"))), "kv", false));
+        let grown = TableView { split: policy, ..present("uid-1") };
+        tell("grown by itself", &plan(&by_itself, &observed(Some(grown)), "kv", false));
         tell("paused", &plan(&changed, &Observed { paused: true, ..observed(None) }, "kv", false));
         insta::assert_snapshot!(told);
     }

@@ -174,7 +174,7 @@ fn shown_index(status: &IndexStatus) -> ShownIndex {
 }
 
 /// A table that is getting more partitions, and how far that is.
-fn splitting(observed: &Observed) -> Option<(Reason, String)> {
+pub fn splitting(observed: &Observed) -> Option<(Reason, String)> {
     let table = observed.table.as_ref().filter(|table| table.wanted_partitions > table.partitions)?;
     let message =
         format!("partitions are being split: there are {} of {}", table.partitions, table.wanted_partitions);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crds::cluster::Retention;
-use crds::table::{Demand, History, Keep, Values};
+use crds::table::{Demand, History, Keep, Splitting, Values};
 use crds::{ByteQuantity, KVTable, TimeSpan};
 use placement::TableName;
-use proto::v1::{HistorySettings, ValueSettings, history_settings, value_settings};
+use proto::v1::{HistorySettings, SplitPolicy, ValueSettings, history_settings, value_settings};
 
 use super::indexes::Index;
 
@@ -38,6 +38,8 @@ pub struct ValidTable {
     pub touch_on_read_ms: u64,
     /// What its items can be found by besides their keys.
     pub indexes: Vec<Index>,
+    /// When its partitions are split by themselves.
+    pub split: SplitPolicy,
     /// Whether the table goes with its resource.
     pub drops: bool,
 }
@@ -61,6 +63,7 @@ pub fn leaving(table: &KVTable) -> Option<ValidTable> {
         values: ValueSettings::default(),
         touch_on_read_ms: 0,
         indexes: Vec::new(),
+        split: SplitPolicy::default(),
         drops: table.spec.deletion_policy == Retention::Delete,
     })
 }
@@ -100,6 +103,7 @@ pub fn validate(table: &KVTable) -> Result<ValidTable, Invalid> {
         problems.push(format!("spec.touchOnRead: {error}"));
     }
     let touch_on_read_ms = touch.map_or(0, |touch| u64::try_from(touch.as_millis()).unwrap_or(u64::MAX));
+    let split = split(&spec.split, &mut problems);
     let owner = table.metadata.uid.clone().unwrap_or_default();
     match (name, ttl, problems.is_empty()) {
         (Ok(name), Ok(default_ttl_ms), true) => Ok(ValidTable {
@@ -113,9 +117,23 @@ pub fn validate(table: &KVTable) -> Result<ValidTable, Invalid> {
             values,
             touch_on_read_ms,
             indexes: spec.indexes.iter().map(Index::from).collect(),
+            split,
             drops: spec.deletion_policy == Retention::Delete,
         }),
         _ => Err(Invalid(problems)),
+    }
+}
+
+/// What the cluster is told of splitting. How many partitions there may be at most, the cluster says.
+fn split(declared: &Splitting, problems: &mut Vec<String>) -> SplitPolicy {
+    let bytes = declared.size.as_ref().map_or(Ok(0), ByteQuantity::bytes);
+    if let Err(error) = &bytes {
+        problems.push(format!("spec.split.size: {error}"));
+    }
+    SplitPolicy {
+        bytes: bytes.unwrap_or(0),
+        writes_per_second: declared.writes_per_second.map_or(0, |writes| u64::try_from(writes).unwrap_or(0)),
+        most: declared.up_to.map_or(0, |most| u32::try_from(most).unwrap_or(0)),
     }
 }
 

@@ -35,6 +35,7 @@ use crate::meta::status::{self, Answering};
 use crate::meta::{MetaState, drain, splits};
 use crate::router::failure;
 use crate::seams::clock;
+use crate::watch;
 
 const DEFAULT_PARTITIONS: u32 = 8;
 const DEFAULT_REPLICAS: u32 = 3;
@@ -200,6 +201,7 @@ impl Service {
         let told = asked.history.is_some()
             || asked.values.is_some()
             || asked.touch_on_read_ms > 0
+            || asked.split.is_some()
             || !asked.indexes.is_empty();
         needs_version_2(&state, told)?;
         check_values(asked.values.as_ref())?;
@@ -224,6 +226,7 @@ impl Service {
                         true => known.settings.clone().unwrap_or_default().indexes,
                         false => asked.indexes.clone(),
                     },
+                    split: asked.split.or(known.split),
                     partitions: empty_lists(if asked.partitions == 0 {
                         known.partitions
                     } else {
@@ -293,6 +296,7 @@ impl Service {
             values: asked.values.clone(),
             touch_on_read_ms: asked.touch_on_read_ms,
             indexes: asked.indexes.clone(),
+            split: asked.split,
             partitions: places.into_iter().map(list).collect(),
         })
     }
@@ -383,10 +387,9 @@ impl Service {
         if !asked.add_indexes.is_empty() {
             self.refuse_while_building(&state, &asked)?;
         }
-        if asked.partitions.is_some() && state.cluster_version() < splits::SINCE_VERSION {
-            let message = "a table can be split from cluster version 2 on: once every node runs a program that \
-                           supports it, raise the version";
-            return Err(Failure::new(Code::FailedPrecondition, message, None));
+        let splits = asked.partitions.is_some() || asked.split.is_some();
+        if splits && state.cluster_version() < splits::SINCE_VERSION {
+            return Err(failure::needs_version("a table can be split", splits::SINCE_VERSION));
         }
         let AlterTableRequest {
             name,
@@ -398,6 +401,7 @@ impl Service {
             drop_indexes,
             add_indexes,
             partitions,
+            split,
         } = asked;
         let alter = AlterTable {
             name,
@@ -409,6 +413,7 @@ impl Service {
             drop_indexes,
             add_indexes,
             partitions,
+            split,
         };
         match self.propose(Command::AlterTable(alter)).await?.outcome {
             Some(Outcome::Table(table)) => Ok(AlterTableResponse { table: Some(table) }),
@@ -545,10 +550,9 @@ fn find_node(state: &MetaState, text: &str) -> Result<NodeId, Failure> {
 
 /// Refuses what nodes of cluster version 1 would not understand.
 fn needs_version_2(state: &MetaState, asked: bool) -> Result<(), Failure> {
-    if asked && state.cluster_version() < 2 {
-        let message = "a table's history, indexes, demand on values and touch on read can be set from cluster version 2 on: once every node runs a program \
-                       that supports it, raise the version";
-        return Err(Failure::new(Code::FailedPrecondition, message, None));
+    if asked && state.cluster_version() < watch::SINCE_VERSION {
+        let what = "a table's history, indexes, demand on values and touch on read can be set";
+        return Err(failure::needs_version(what, watch::SINCE_VERSION));
     }
     Ok(())
 }

@@ -12,7 +12,22 @@ pub struct Reports {
     /// Since when reports are gathered. Before that nobody could be heard.
     since_ms: u64,
     nodes: BTreeMap<NodeId, NodeReport>,
+    /// Of each node the groups that it leads, and since when.
+    writes: BTreeMap<NodeId, BTreeMap<PartitionId, Writes>>,
 }
+
+/// How much is written to a group, by the versions that it gives out.
+#[derive(Debug, Clone, Copy)]
+struct Writes {
+    begun_ms: u64,
+    last_ms: u64,
+    versions: u64,
+    /// Over about [`OVER_MS`].
+    per_second: f64,
+}
+
+/// Over how long writes are counted. For as long they must have been observed.
+const OVER_MS: u64 = 30_000;
 
 /// A node's last report.
 #[derive(Debug, Clone)]
@@ -32,17 +47,34 @@ pub struct Groups<'a> {
 impl Reports {
     /// Begins to gather.
     pub fn since(now_ms: u64) -> Self {
-        Self { since_ms: now_ms, nodes: BTreeMap::new() }
+        Self { since_ms: now_ms, ..Self::default() }
     }
 
     /// Takes a node's report in place of its last one.
     pub fn hear(&mut self, node: NodeId, report: ReportRequest, now_ms: u64) {
+        let mut before = self.writes.remove(&node).unwrap_or_default();
+        let led = report.groups.iter().filter(|group| group.leads);
+        let writes = led.map(|group| {
+            let id = PartitionId(group.partition);
+            let known = before.remove(&id).filter(|known| known.versions <= group.versions);
+            let fresh =
+                Writes { begun_ms: now_ms, last_ms: now_ms, versions: group.versions, per_second: 0.0 };
+            (id, known.map_or(fresh, |known| known.and(group.versions, now_ms)))
+        });
+        self.writes.insert(node, writes.collect());
         self.nodes.insert(node, NodeReport { report, heard_at_ms: now_ms });
     }
 
     /// Forgets a node that was removed.
     pub fn forget(&mut self, node: NodeId) {
         self.nodes.remove(&node);
+        self.writes.remove(&node);
+    }
+
+    /// How many writes a second a group takes that this node leads; none: it has not led it for long.
+    pub fn writes_per_second(&self, node: NodeId, partition: PartitionId) -> Option<f64> {
+        let writes = self.writes.get(&node)?.get(&partition)?;
+        (writes.last_ms - writes.begun_ms >= OVER_MS).then_some(writes.per_second)
     }
 
     /// A node's last report.
@@ -95,6 +127,24 @@ impl Reports {
             .collect();
         clocks.sort_unstable();
         clocks.get(clocks.len().saturating_sub(1) / 2).copied()
+    }
+}
+
+impl Writes {
+    /// With what was reported since. It is smoothed, so that a short burst splits nothing.
+    fn and(self, versions: u64, now_ms: u64) -> Self {
+        let passed_ms = now_ms.saturating_sub(self.last_ms);
+        if passed_ms == 0 {
+            return self;
+        }
+        let since = (versions - self.versions) as f64 * 1_000.0 / passed_ms as f64;
+        let old = (-(passed_ms as f64) / OVER_MS as f64).exp();
+        Self {
+            last_ms: now_ms,
+            versions,
+            per_second: since.mul_add(1.0 - old, self.per_second * old),
+            ..self
+        }
     }
 }
 
@@ -165,5 +215,30 @@ mod tests {
         let alive = (1..=3).map(node).collect();
         assert_eq!(reports.median_clock_ms(&alive, 15), Some(1_025));
         assert_eq!(reports.median_clock_ms(&BTreeSet::new(), 15), None);
+    }
+
+    #[test]
+    fn writes_count_once_they_were_observed_for_long() {
+        let mut reports = Reports::since(0);
+        let mut told = |second: u64, versions: u64, leads: bool| {
+            let led = GroupReport { leads, versions, ..group(7, 1, &[1, 2, 3], &[]) };
+            reports.hear(node(1), report(0, vec![led]), second * 1_000);
+            reports.writes_per_second(node(1), PartitionId(7))
+        };
+        for second in 0..30 {
+            assert_eq!(told(second, second * 500, true), None, "{second}");
+        }
+        let rate = told(30, 15_000, true).unwrap();
+        assert!(rate > 250.0 && rate <= 500.0, "{rate}");
+        for second in 31..200 {
+            told(second, second * 500, true);
+        }
+        let rate = told(200, 100_000, true).unwrap();
+        assert!((490.0..=500.0).contains(&rate), "{rate}");
+        // A burst is no load.
+        let burst = told(201, 104_000, true).unwrap();
+        assert!(burst < 650.0, "{burst}");
+        assert_eq!(told(202, 104_000, false), None, "it leads no more");
+        assert_eq!(told(203, 104_000, true), None, "what was before does not count");
     }
 }

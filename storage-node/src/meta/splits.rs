@@ -1,8 +1,8 @@
 //! Splitting partitions: what is recorded, and which are cut next.
 //!
 //! ```text
-//!   AlterTable      the table says how many partitions it is to have
-//!        │ next_splits: the driver orders a few at a time, none on a partition that moves
+//!   AlterTable      the table says how many partitions it is to have, or at what load they are split
+//!        │ next_splits, splits_by_policy: the driver orders a few at a time, none on a partition that moves
 //!        ▼
 //!   StartSplit      ids of the new partition and its replicas, beside the partition's birth
 //!        │ the partition's leader proposes the split; it is done once that is applied
@@ -13,8 +13,10 @@
 //! Between the two nothing is undone: whether a leader that does not answer has proposed it cannot
 //! be known. Whoever drives next proposes the same split again, which does nothing the second time.
 
+use std::collections::BTreeSet;
+
 use placement::{Bucket, BucketRange, Epoch, Partition, PartitionId, Replica, Revision, TableId, division};
-use proto::v1::{RecordSplit, StartSplit};
+use proto::v1::{RecordSplit, SplitPolicy, StartSplit};
 
 use super::records::RecordKey;
 use super::refusal::Refusal;
@@ -25,6 +27,9 @@ use super::tables::MOST_PARTITIONS;
 pub const SINCE_VERSION: u32 = 2;
 /// How many partitions are cut at once.
 const AT_ONCE: usize = 4;
+/// The least that partitions may be split at.
+const SPLIT_BYTES: u64 = 1 << 20;
+const SPLIT_WRITES: u64 = 100;
 
 impl MetaState {
     pub(super) fn start_split(&mut self, start: StartSplit) -> Result<Answer, Refusal> {
@@ -166,8 +171,7 @@ impl MetaState {
 /// The splits to order now. A partition that moves is waited for.
 pub fn next_splits(state: &MetaState) -> Vec<StartSplit> {
     let under_way = state.splits_under_way().count();
-    let moving: std::collections::BTreeSet<PartitionId> =
-        state.moves_under_way().map(MoveRecord::partition).collect();
+    let moving: BTreeSet<PartitionId> = state.moves_under_way().map(MoveRecord::partition).collect();
     let mut orders = Vec::new();
     for (table, details) in &state.tables {
         let wanted = details.wanted_partitions as usize;
@@ -198,10 +202,104 @@ pub fn next_splits(state: &MetaState) -> Vec<StartSplit> {
     orders
 }
 
+/// A policy that says something; none: it does not, and so nothing is split.
+pub(super) fn named_policy(policy: SplitPolicy) -> Option<SplitPolicy> {
+    (policy.bytes > 0 || policy.writes_per_second > 0).then_some(policy)
+}
+
+/// What a table of so many buckets may have for a policy.
+pub(super) fn check_policy(
+    policy: Option<SplitPolicy>,
+    buckets: u32,
+) -> Result<Option<SplitPolicy>, Refusal> {
+    let Some(policy) = policy else { return Ok(None) };
+    let invalid = |why: String| Err(Refusal::Invalid(why));
+    if policy.bytes > 0 && policy.bytes < SPLIT_BYTES {
+        return invalid(format!(
+            "partitions are split at {SPLIT_BYTES} bytes or more, not at {}",
+            policy.bytes
+        ));
+    }
+    if policy.writes_per_second > 0 && policy.writes_per_second < SPLIT_WRITES {
+        let writes = policy.writes_per_second;
+        return invalid(format!(
+            "partitions are split at {SPLIT_WRITES} writes a second or more, not at {writes}"
+        ));
+    }
+    if policy.most > buckets {
+        return invalid(format!(
+            "a table of {buckets} buckets is never split into {} partitions",
+            policy.most
+        ));
+    }
+    let named = named_policy(policy);
+    if named.is_none() && policy.most > 0 {
+        return invalid(
+            "partitions are split at a size or at a number of writes a second: give one".to_owned(),
+        );
+    }
+    Ok(named)
+}
+
+/// What a partition's leader says of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load {
+    /// What it owns; of what it owned before, nothing counts.
+    pub buckets: BucketRange,
+    /// About how much it takes on disk.
+    pub bytes: u64,
+    /// Over half a minute; none: it has not been observed for so long.
+    pub writes_per_second: Option<f64>,
+}
+
+/// The splits that tables' policies want now, the most loaded partitions first, besides those that were
+/// asked for. Each is cut in the middle of its buckets.
+pub fn splits_by_policy(state: &MetaState, load: impl Fn(PartitionId) -> Option<Load>) -> Vec<StartSplit> {
+    let under_way = state.splits_under_way().count();
+    let moving: BTreeSet<PartitionId> = state.moves_under_way().map(MoveRecord::partition).collect();
+    let mut orders = Vec::new();
+    for (table, details) in &state.tables {
+        let (Some(policy), Some(known)) = (details.split, state.map.tables.get(table)) else { continue };
+        let partitions = state.map.partitions_of(*table);
+        let coming = partitions.iter().filter(|partition| state.is_splitting(partition.id)).count();
+        let buckets = usize::from(known.buckets.get());
+        let most = if policy.most == 0 { buckets } else { policy.most as usize };
+        // What somebody asked for is done first.
+        let room = match details.wanted_partitions {
+            0 => most.saturating_sub(partitions.len() + coming),
+            _ => 0,
+        };
+        let mut due: Vec<(f64, &Partition)> = Vec::new();
+        for partition in partitions {
+            let free = !moving.contains(&partition.id) && !state.is_splitting(partition.id);
+            if !free || partition.buckets.first == partition.buckets.last {
+                continue;
+            }
+            let Some(load) = load(partition.id).filter(|load| load.buckets == partition.buckets) else {
+                continue;
+            };
+            let share = |is: f64, limit: u64| if limit == 0 { 0.0 } else { is / limit as f64 };
+            let size = share(load.bytes as f64, policy.bytes);
+            let writes = share(load.writes_per_second.unwrap_or(0.0), policy.writes_per_second);
+            if size.max(writes) >= 1.0 {
+                due.push((size.max(writes), partition));
+            }
+        }
+        due.sort_by(|one, other| other.0.total_cmp(&one.0));
+        orders.extend(due.into_iter().take(room));
+    }
+    orders.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let cut = |(_, partition): (f64, &Partition)| {
+        let BucketRange { first, last } = partition.buckets;
+        let middle = first.0 + (last.0 - first.0).div_ceil(2);
+        StartSplit { partition: partition.id.0, first_bucket: middle.into() }
+    };
+    let room = MOST_PARTITIONS.saturating_sub(state.map.partitions.len() + under_way);
+    orders.into_iter().take(room.min(AT_ONCE.saturating_sub(under_way))).map(cut).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use placement::{Move, ReplicaId};
     use proptest::prelude::*;
     use proto::v1::meta_command::Command;
@@ -407,5 +505,78 @@ mod tests {
         must(&mut state, table("orders", &[&[1, 2, 3]]));
         let birth = state.birth(PartitionId(1)).unwrap().to_message(PartitionId(1));
         assert_eq!((birth.epoch, birth.since, birth.by_split, birth.split), (0, 0, false, None));
+    }
+
+    #[test]
+    fn what_is_too_large_or_too_busy_is_cut_in_the_middle_and_never_too_often() {
+        let mut state = cluster_of_version_2(3);
+        let policy = SplitPolicy { bytes: 100 << 20, writes_per_second: 1_000, most: 7 };
+        must(&mut state, table("orders", &[&[1, 2, 3][..]; 4]));
+        let set = |split: SplitPolicy| {
+            let split = Some(split);
+            Command::AlterTable(AlterTable { name: "orders".to_owned(), split, ..AlterTable::default() })
+        };
+        must(&mut state, set(policy));
+        let ids: Vec<PartitionId> = state.map().partitions.keys().copied().collect();
+        let buckets = |state: &MetaState, id: PartitionId| state.map().partitions[&id].buckets;
+        let load = |state: &MetaState, id: PartitionId, mebibytes: u64, writes: Option<f64>| Load {
+            buckets: buckets(state, id),
+            bytes: mebibytes << 20,
+            writes_per_second: writes,
+        };
+        let calm = |state: &MetaState| {
+            let state = state.clone();
+            move |id: PartitionId| Some(load(&state, id, 99, Some(999.0)))
+        };
+        assert!(splits_by_policy(&state, calm(&state)).is_empty());
+        assert!(splits_by_policy(&state, |_| None).is_empty(), "nobody has said anything");
+        let some = |id: PartitionId| {
+            let (mebibytes, writes) = if id == ids[1] { (150, None) } else { (10, Some(1_000.0)) };
+            Some(load(&state, id, mebibytes, writes)).filter(|_| id == ids[1] || id == ids[3])
+        };
+        let orders = splits_by_policy(&state, some);
+        let first: Vec<_> = orders.iter().map(|order| (order.partition, order.first_bucket)).collect();
+        let middle = |id: PartitionId| {
+            let BucketRange { first, last } = buckets(&state, id);
+            u32::from(first.0) + u32::from(last.0 - first.0).div_ceil(2)
+        };
+        assert_eq!(first, [(ids[1].0, middle(ids[1])), (ids[3].0, middle(ids[3]))], "the largest first");
+        // What it said of buckets that it has not any more is nothing.
+        let old = |id: PartitionId| {
+            Some(Load { buckets: BucketRange { first: Bucket(0), last: Bucket(63) }, ..some(id)? })
+        };
+        assert!(splits_by_policy(&state, old).is_empty());
+
+        // At most seven, whatever is under way.
+        let all = |state: &MetaState| {
+            let state = state.clone();
+            move |id: PartitionId| Some(load(&state, id, 500, None))
+        };
+        let mut rounds = 0;
+        loop {
+            let orders = splits_by_policy(&state, all(&state));
+            if orders.is_empty() && state.splits_under_way().count() == 0 {
+                break;
+            }
+            for order in orders {
+                must(&mut state, Command::StartSplit(order));
+                assert!(splits_by_policy(&state, all(&state)).len() <= 3, "{rounds}");
+            }
+            split_on(&mut state);
+            rounds += 1;
+        }
+        assert_eq!(runs(&state).len(), 7);
+        is_whole(&state);
+
+        for bad in [
+            SplitPolicy { bytes: 1, ..SplitPolicy::default() },
+            SplitPolicy { writes_per_second: 1, ..SplitPolicy::default() },
+            SplitPolicy { most: 7, ..SplitPolicy::default() },
+            SplitPolicy { most: 65, ..policy },
+        ] {
+            assert_eq!(refused(&mut state, set(bad)), RefusalKind::Invalid);
+        }
+        must(&mut state, set(SplitPolicy::default()));
+        assert!(splits_by_policy(&state, all(&state)).is_empty(), "switched off");
     }
 }

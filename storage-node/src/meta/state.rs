@@ -16,7 +16,7 @@ use proto::v1::meta_answer::Outcome;
 use proto::v1::meta_command::Command;
 use proto::v1::{
     Addresses, AllocateIds, AllocatedIds, InitCluster, MetaAnswer, MetaCommand, MetaDone, MoveStage,
-    NodeEntry, PartitionBirth, SetClusterVersion, StoredMove, TableEntry, TableSettings,
+    NodeEntry, PartitionBirth, SetClusterVersion, SplitPolicy, StoredMove, TableEntry, TableSettings,
 };
 
 use super::changes::{ChangeIndex, KEPT_DROPS};
@@ -78,6 +78,8 @@ pub struct TableDetails {
     pub partitions: u32,
     /// How many it is to have, where it has not so many yet; else 0.
     pub wanted_partitions: u32,
+    /// When they are split by themselves; none: never.
+    pub split: Option<SplitPolicy>,
     /// What its partitions must know; none: nobody has said anything.
     pub settings: Option<TableSettings>,
 }
@@ -449,6 +451,7 @@ impl TableDetails {
             owner: entry.owner.clone(),
             partitions: entry.partitions,
             wanted_partitions: entry.wanted_partitions,
+            split: entry.split,
             settings: entry.settings.clone(),
         }
     }
@@ -457,6 +460,7 @@ impl TableDetails {
     pub(super) fn entry(&self, table: &Table) -> TableEntry {
         TableEntry {
             wanted_partitions: self.wanted_partitions,
+            split: self.split,
             ..convert::table_entry(table, self.partitions, &self.owner, self.settings.clone())
         }
     }

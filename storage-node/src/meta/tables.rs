@@ -15,6 +15,7 @@ use proto::v1::{
 use super::indexes::{has_those, with_indexes};
 use super::records::RecordKey;
 use super::refusal::Refusal;
+use super::splits::{check_policy, named_policy};
 use super::state::{Answer, Birth, MetaState, MoveId, TableDetails};
 use super::values;
 
@@ -54,6 +55,7 @@ impl MetaState {
             )));
         }
         let settings = first_settings(create)?;
+        let split = check_policy(create.split, create.buckets)?;
         bounded("tables", MOST_TABLES, self.map.tables.len() + 1)?;
         bounded("partitions", MOST_PARTITIONS, self.map.partitions.len() + ranges.len())?;
         let places = create
@@ -72,6 +74,7 @@ impl MetaState {
                 owner: create.owner.clone(),
                 partitions: u32::from(partitions),
                 wanted_partitions: 0,
+                split,
                 settings,
             },
         );
@@ -147,8 +150,15 @@ impl MetaState {
         let default_ttl_ms = alter.default_ttl_ms.unwrap_or(had_ttl);
         let had_wanted = self.tables.get(&id).map(|details| details.wanted_partitions);
         let cut = wanted.is_none() || wanted == had_wanted;
+        let buckets = self.map.tables.get(&id).map_or(0, |table| table.buckets.get().into());
+        let had_split = self.tables.get(&id).and_then(|details| details.split);
+        let split = match alter.split {
+            Some(policy) => check_policy(Some(policy), buckets)?,
+            None => had_split,
+        };
         let settled = settings == had;
-        let same = settled && cut && (replicas, default_ttl_ms) == (had_replicas, had_ttl);
+        let same =
+            settled && cut && split == had_split && (replicas, default_ttl_ms) == (had_replicas, had_ttl);
         if !same {
             if let Some(table) = self.map.tables.get_mut(&id) {
                 table.replicas = replicas;
@@ -159,6 +169,7 @@ impl MetaState {
                     details.settings = Some(settings);
                 }
                 details.wanted_partitions = wanted.unwrap_or(details.wanted_partitions);
+                details.split = split;
             }
             self.touch(RecordKey::Table(id));
         }
@@ -262,6 +273,9 @@ fn same_table(create: &CreateTable, name: TableName, entry: TableEntry) -> Resul
     }
     if let Some(difference) = values::difference(create, &entry).filter(|_| differs.is_none()) {
         return Err(Refusal::TableExists { name, difference: difference.to_owned() });
+    }
+    if differs.is_none() && create.split.is_some_and(|split| named_policy(split) != entry.split) {
+        return Err(Refusal::TableExists { name, difference: ", split by another policy".to_owned() });
     }
     if differs.is_none() && !has_those(&entry, create) {
         return Err(Refusal::TableExists { name, difference: ", with other indexes".to_owned() });

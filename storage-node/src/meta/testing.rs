@@ -129,6 +129,7 @@ pub fn table(name: &str, partitions: &[&[u8]]) -> Command {
         owner: String::new(),
         partitions: partitions.iter().map(list).collect(),
         history: None,
+        split: None,
         values: None,
         touch_on_read_ms: 0,
         indexes: Vec::new(),

@@ -15,6 +15,7 @@ pub mod answer;
 pub mod decimal;
 pub mod demand;
 pub mod descriptor;
+pub mod expiry;
 pub mod history;
 pub mod indexes;
 pub mod modify;

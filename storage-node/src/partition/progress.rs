@@ -9,8 +9,11 @@
 //! being replaced by newer ones can be read by the older.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use placement::PartitionId;
 
 use crate::raft::type_config::LogId;
+use crate::storage::keys::{self, GroupRecord};
+use crate::storage::state::{StateError, StateResult, StateView};
 
 const FORMAT: u8 = 1;
 const WITH_HISTORY: u8 = 2;
@@ -35,6 +38,15 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// How far a group is in a state.
+    pub fn read(view: &dyn StateView, group: PartitionId) -> StateResult<Self> {
+        let Some(bytes) = view.get(&keys::group_record(group, GroupRecord::Progress))? else {
+            return Ok(Self::default());
+        };
+        Self::decode(&bytes)
+            .map_err(|why| StateError::Damaged { what: format!("the progress of partition {group}"), why })
+    }
+
     /// As bytes.
     pub fn encode(&self) -> Bytes {
         let (term, index) = self.applied.map_or((0, 0), |id| (**id.committed_leader_id(), id.index()));

@@ -59,7 +59,7 @@ fn is_upper(key: &str) -> bool {
 }
 
 fn key_of(upper: bool) -> String {
-    (0..).map(|number| format!("new-{number}")).find(|key| is_upper(key) == upper).unwrap()
+    (0..1_000).map(|number| format!("new-{number}")).find(|key| is_upper(key) == upper).unwrap()
 }
 
 /// The entries of a partition's log, the one that splits it among them, alone or among others.

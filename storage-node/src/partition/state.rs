@@ -1,26 +1,25 @@
 //! A partition's replicated state: entries go in, answers and changes come out.
 
 use bytes::Bytes;
-use placement::{Bucket, PartitionId};
+use placement::PartitionId;
 use prost::Message;
 use proto::v1::{
-    BatchRequest, BatchResponse, BuildIndex, Command, CommandBatch, Expire, ExpireAnswer, ExpireExtent,
-    ExpiryPlace, IndexReport, Lifetime, Result as OperationResult, Retry, TableSettings, command,
-    lifetime::Lasts, modify_request::Change, operation::Operation as Kind, result::Result as Outcome,
+    BatchRequest, BatchResponse, BuildIndex, Command, CommandBatch, IndexReport, Result as OperationResult,
+    Retry, TableSettings, command, operation::Operation as Kind, result::Result as Outcome,
 };
 
 use super::answer::Answer;
 use super::demand::Demand;
 use super::descriptor::Descriptor;
+use super::expiry::{earliest_deadline, earliest_deadline_of};
 use super::history::{Fresh, History};
-use super::indexes::{Around, Indexes, Replacement};
+use super::indexes::{Around, Indexes};
 use super::operations::{self, Evaluation, READ_BY_ENTRY, READ_BY_ONE};
 use super::overlay::Overlay;
 use super::progress::Progress;
 use super::sessions::{self, Sessions, Verdict};
 use super::split::Seeded;
 use crate::raft::type_config::LogId;
-use crate::storage::change::{Happened, StoredChange};
 use crate::storage::keys::{self, GroupRecord};
 use crate::storage::state::{Changes, StateEngine, StateError, StateResult, StateView};
 
@@ -35,10 +34,10 @@ pub struct PartitionState {
     /// What its table is like, as it was told; none: it was not told yet.
     pub settings: Option<TableSettings>,
     demand: Demand,
-    history: History,
+    pub(super) history: History,
     pub(super) indexes: Indexes,
     pub(super) sessions: Sessions,
-    overlay: Overlay,
+    pub(super) overlay: Overlay,
     /// Changes that are no items: expiry entries that went, settings, history.
     pub(super) direct: Changes,
     /// Partitions that were cut off and are not shown yet.
@@ -49,7 +48,7 @@ pub struct PartitionState {
     pub next_due_ms: u64,
     /// No expiry entry is earlier. Walks begin here: what is before are the remains of entries that
     /// went, and passing over those takes longer the more there are.
-    nothing_due_before_ms: u64,
+    pub(super) nothing_due_before_ms: u64,
 }
 
 /// Why an entry cannot be applied. The replica stops: it never skips.
@@ -79,10 +78,7 @@ impl PartitionState {
             what: format!("{what} of partition {group}"),
             why,
         };
-        let progress = match state.get(&keys::group_record(group, GroupRecord::Progress))? {
-            Some(bytes) => Progress::decode(&bytes).map_err(|why| damaged("the progress", why))?,
-            None => Progress::default(),
-        };
+        let progress = Progress::read(state, group)?;
         let descriptor = match state.get(&keys::group_record(group, GroupRecord::Descriptor))? {
             Some(bytes) => Descriptor::decode(&bytes).map_err(|why| damaged("the descriptor", why))?,
             None => birth,
@@ -163,11 +159,8 @@ impl PartitionState {
         // The clock first: whether a key of this entry is due is judged by the entry's time.
         self.progress.clock_ms = self.progress.clock_ms.max(batch.clock_ms);
         self.sessions.forget(self.progress.clock_ms);
-        if let Some(Expire { limit, extent }) = expire {
-            expired = Some(match extent {
-                Some(extent) => self.expire_extent(&extent, state)?,
-                None => self.expire(limit, state)?,
-            });
+        if let Some(expire) = &expire {
+            expired = Some(self.expire(expire, state)?);
         }
         for command in &batch.commands {
             if let Some(command::Command::BuildIndex(build)) = &command.command {
@@ -332,95 +325,6 @@ impl PartitionState {
         result
     }
 
-    /// Removes what is due, oldest first within each bucket.
-    /// Removes what the leader saw to be due.
-    fn expire_extent(&mut self, extent: &ExpireExtent, state: &dyn StateView) -> StateResult<ExpireAnswer> {
-        let due_ms = extent.due_ms.min(self.progress.clock_ms);
-        let table = self.descriptor.table;
-        let last = extent.up_to.as_ref().map(|place| {
-            let bucket = Bucket(u16::try_from(place.bucket).unwrap_or(u16::MAX));
-            keys::expiry(table, bucket, place.deadline_ms, &place.key)
-        });
-        let mut removed = 0;
-        for bucket in self.descriptor.buckets.iter() {
-            let due = keys::due_between(table, bucket, self.nothing_due_before_ms, due_ms);
-            let mut walk = state.iterate(&due, false)?;
-            while let Some((entry, _)) = walk.current() {
-                if last.as_ref().is_some_and(|last| entry > &last[..]) {
-                    break;
-                }
-                removed += self.expire_entry(bucket, entry, state)?;
-                walk.advance()?;
-            }
-        }
-        if last.is_none() {
-            self.nothing_due_before_ms = self.nothing_due_before_ms.max(due_ms);
-        }
-        Ok(ExpireAnswer { removed, more: last.is_some() })
-    }
-
-    /// Removes at most so many entries of the expiry index and what is due by them. How many of them are
-    /// out of date differs between replicas, so entries of today have an extent.
-    fn expire(&mut self, limit: u32, state: &dyn StateView) -> StateResult<ExpireAnswer> {
-        let mut removed = 0;
-        let mut looked_at = 0;
-        let mut more = false;
-        for bucket in self.descriptor.buckets.iter() {
-            let (table, clock_ms) = (self.descriptor.table, self.progress.clock_ms);
-            let due = keys::due_between(table, bucket, self.nothing_due_before_ms, clock_ms);
-            let mut walk = state.iterate(&due, false)?;
-            while let Some((entry, _)) = walk.current() {
-                if looked_at == limit {
-                    more = true;
-                    break;
-                }
-                looked_at += 1;
-                removed += self.expire_entry(bucket, entry, state)?;
-                walk.advance()?;
-            }
-        }
-        if !more {
-            self.nothing_due_before_ms = self.progress.clock_ms;
-        }
-        Ok(ExpireAnswer { removed, more })
-    }
-
-    /// Removes an entry of the expiry index, and its item; how many items that were.
-    fn expire_entry(&mut self, bucket: Bucket, entry: &[u8], state: &dyn StateView) -> StateResult<u32> {
-        let removed = match keys::parse_expiry(entry) {
-            Some((deadline_ms, key)) => self.expire_key(bucket, deadline_ms, key, state)?,
-            None => false,
-        };
-        self.direct.delete(Bytes::copy_from_slice(entry));
-        Ok(u32::from(removed))
-    }
-
-    /// Removes an item, if it is still the one that the expiry entry was written for.
-    fn expire_key(
-        &mut self,
-        bucket: Bucket,
-        deadline_ms: u64,
-        key: &[u8],
-        state: &dyn StateView,
-    ) -> StateResult<bool> {
-        let found = self.overlay.get(key, bucket, self.descriptor.table, state)?;
-        let Some(item) = found.filter(|item| item.deadline_ms == deadline_ms) else { return Ok(false) };
-        let key = Bytes::copy_from_slice(key);
-        if self.indexes.are_kept() {
-            let (descriptor, overlay, clock_ms) = (&self.descriptor, &self.overlay, self.progress.clock_ms);
-            let around = Around { descriptor, overlay, state, clock_ms };
-            let it = Replacement { bucket, key: &key, before: Some(&item), after: None };
-            // What goes is never refused.
-            let _ = self.indexes.replace(&it, &around)?;
-        }
-        self.progress.counter += 1;
-        let before = self.history.keeps_before().then_some(item);
-        let what = Happened::Gone { key: key.clone(), expired: true, before };
-        self.history.note(bucket, StoredChange { revision: self.progress.counter, what });
-        self.overlay.set(key, bucket, None);
-        Ok(true)
-    }
-
     /// About how much there is to write.
     pub fn pending_bytes(&self) -> usize {
         self.overlay.bytes() + self.direct.bytes() + self.indexes.bytes()
@@ -457,67 +361,6 @@ impl PartitionState {
     }
 }
 
-/// What is due between two times as it is written, so much of the expiry index at most. Nothing is due
-/// before the first.
-pub fn due_extent(
-    state: &dyn StateView,
-    descriptor: &Descriptor,
-    (from_ms, due_ms): (u64, u64),
-    most: usize,
-) -> StateResult<ExpireExtent> {
-    let mut left = most;
-    for bucket in descriptor.buckets.iter() {
-        let mut walk = state.iterate(&keys::due_between(descriptor.table, bucket, from_ms, due_ms), false)?;
-        while let Some((entry, _)) = walk.current() {
-            left = left.saturating_sub(1);
-            if left == 0
-                && let Some((deadline_ms, key)) = keys::parse_expiry(entry)
-            {
-                let key = Bytes::copy_from_slice(key);
-                let up_to = Some(ExpiryPlace { bucket: bucket.0.into(), deadline_ms, key });
-                return Ok(ExpireExtent { due_ms, up_to });
-            }
-            walk.advance()?;
-        }
-    }
-    Ok(ExpireExtent { due_ms, up_to: None })
-}
-
-/// The earliest deadline in a partition's expiry index, as it is written. None may be before
-/// `from_ms`.
-pub fn earliest_deadline(state: &dyn StateView, descriptor: &Descriptor, from_ms: u64) -> StateResult<u64> {
-    let mut earliest = u64::MAX;
-    for bucket in descriptor.buckets.iter() {
-        let all = keys::due_between(descriptor.table, bucket, from_ms, u64::MAX);
-        let walk = state.iterate(&all, false)?;
-        if let Some((deadline_ms, _)) = walk.current().and_then(|(entry, _)| keys::parse_expiry(entry)) {
-            earliest = earliest.min(deadline_ms);
-        }
-    }
-    Ok(earliest)
-}
-
-/// How many entries a partition's expiry index has that are due, between two moments; it is not
-/// counted further than a bound.
-pub fn count_due(
-    state: &dyn StateView,
-    descriptor: &Descriptor,
-    from_ms: u64,
-    now_ms: u64,
-) -> StateResult<u64> {
-    const MOST: u64 = 100_000;
-    let mut count = 0;
-    for bucket in descriptor.buckets.iter() {
-        let due = keys::due_between(descriptor.table, bucket, from_ms, now_ms);
-        let mut walk = state.iterate(&due, false)?;
-        while walk.current().is_some() && count < MOST {
-            count += 1;
-            walk.advance()?;
-        }
-    }
-    Ok(count)
-}
-
 /// Whether anything is written in a partition, ended items included.
 fn holds_items(state: &dyn StateView, descriptor: &Descriptor) -> StateResult<bool> {
     for bucket in descriptor.buckets.iter() {
@@ -538,35 +381,6 @@ fn retry_of(kind: &Kind) -> Option<&Retry> {
         Kind::Modify(modify) => modify.retry.as_ref(),
         Kind::Copy(copy) => copy.retry.as_ref(),
         Kind::Get(_) | Kind::Exists(_) | Kind::Clear(_) => None,
-    }
-}
-
-/// The earliest deadline that an operation may set. What a copy keeps is known already.
-fn earliest_deadline_of(kind: &Kind, clock_ms: u64) -> u64 {
-    let of_all = |operations: &[proto::v1::Operation]| {
-        let inner = operations.iter().filter_map(|inner| inner.operation.as_ref());
-        inner.map(|kind| earliest_deadline_of(kind, clock_ms)).min().unwrap_or(u64::MAX)
-    };
-    match kind {
-        Kind::Get(get) if get.touch_ms > 0 => clock_ms.saturating_add(get.touch_ms),
-        Kind::Put(put) if put.ttl_ms > 0 => clock_ms.saturating_add(put.ttl_ms),
-        Kind::Modify(modify) => match &modify.change {
-            Some(Change::Replace(replace)) => deadline_of(replace.lifetime.as_ref(), clock_ms),
-            Some(Change::Renew(renew)) => deadline_of(renew.lifetime.as_ref(), clock_ms),
-            _ if modify.default_ttl_ms > 0 => clock_ms.saturating_add(modify.default_ttl_ms),
-            _ => u64::MAX,
-        },
-        Kind::Batch(batch) => of_all(&batch.operations),
-        Kind::Txn(txn) => of_all(&txn.then).min(of_all(&txn.otherwise)),
-        _ => u64::MAX,
-    }
-}
-
-fn deadline_of(lifetime: Option<&Lifetime>, clock_ms: u64) -> u64 {
-    match lifetime.and_then(|lifetime| lifetime.lasts) {
-        Some(Lasts::TtlMs(ttl_ms)) => clock_ms.saturating_add(ttl_ms),
-        Some(Lasts::UntilMs(until_ms)) => until_ms,
-        _ => u64::MAX,
     }
 }
 

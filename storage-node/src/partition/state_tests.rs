@@ -1,11 +1,13 @@
-use placement::{BucketCount, BucketRange, Epoch, TableId};
+use placement::{Bucket, BucketCount, BucketRange, Epoch, TableId};
 use proto::v1::{
-    BatchRequest, Compare, Condition, DeleteRequest, Expire, GetRequest, Operation, PutRequest, ScanPage,
-    ScanPageRequest, Tick, TxnRequest, compare::That, condition::Is, error_detail::Detail,
+    BatchRequest, Compare, Condition, DeleteRequest, Expire, ExpireAnswer, GetRequest, Operation, PutRequest,
+    ScanPage, ScanPageRequest, Tick, TxnRequest, compare::That, condition::Is, error_detail::Detail,
 };
 
 use super::*;
+use crate::partition::expiry::due_extent;
 use crate::partition::read::{Found, read_key, scan_page};
+use crate::storage::change::{Happened, StoredChange};
 use crate::storage::state::{MemoryState, RocksState, RocksStateOptions, StateEngine};
 
 const GROUP: PartitionId = PartitionId(4);

@@ -461,12 +461,7 @@ pub fn meta_of(
 
 /// How far a group is applied, by its record; nothing where there is none.
 pub fn applied_in(group: PartitionId, state: &dyn StateView) -> StateResult<Option<LogId>> {
-    let Some(bytes) = state.get(&keys::group_record(group, GroupRecord::Progress))? else { return Ok(None) };
-    let progress = Progress::decode(&bytes).map_err(|why| crate::storage::state::StateError::Damaged {
-        what: format!("the progress of partition {group}"),
-        why,
-    })?;
-    Ok(progress.applied)
+    Ok(Progress::read(state, group)?.applied)
 }
 
 fn read_membership(group: PartitionId, state: &dyn StateView) -> StateResult<StoredMembership> {

@@ -72,6 +72,7 @@ impl Context {
     }
 
     /// The same until then.
+    #[must_use]
     pub fn until(self, deadline: Instant) -> Self {
         Self { deadline, ..self }
     }

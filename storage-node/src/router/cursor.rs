@@ -10,7 +10,7 @@ use placement::{ClusterId, TableId};
 use prost::Message;
 use proto::v1::{Cursor, Failure, ScanRequest};
 
-use super::{failure, moments};
+use super::failure;
 
 const FORMAT: u32 = 1;
 
@@ -79,8 +79,17 @@ pub fn place(cluster: ClusterId, table: TableId, request: &ScanRequest) -> Resul
     if !same {
         return Err(failure::bad_cursor("the scan that gave it had other bounds or another direction"));
     }
-    let moment = moments::same_id(cursor.moment, request.snapshot_ms)?;
+    let moment = same_id(cursor.moment, request.snapshot_ms)?;
     Ok(Some(Place { last_key: cursor.last_key, moment }))
+}
+
+/// The id that a cursor goes on with, if the request still asks for a held moment.
+pub fn same_id(cursor: Bytes, hold_ms: u64) -> Result<Bytes, Failure> {
+    match (cursor.is_empty(), hold_ms == 0) {
+        (true, true) | (false, false) => Ok(cursor),
+        (true, false) => Err(failure::bad_cursor("the page that gave it held no snapshot")),
+        (false, true) => Err(failure::bad_cursor("the page that gave it held a snapshot, so ask for one")),
+    }
 }
 
 #[cfg(test)]

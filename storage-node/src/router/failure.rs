@@ -67,6 +67,14 @@ pub fn index_not_ready(index: &str, percent: u32, failed: String) -> Failure {
     Failure::new(Code::FailedPrecondition, message, Some(Detail::IndexNotReady(detail)))
 }
 
+/// What nodes of an older cluster version would not understand.
+pub fn needs_version(what: &str, version: u32) -> Failure {
+    let message = format!(
+        "{what} from cluster version {version} on: once every node runs a program that supports it, raise the version"
+    );
+    Failure::new(Code::FailedPrecondition, message, None)
+}
+
 /// An atomic operation reaches over slots.
 pub fn cross_slot() -> Failure {
     let message = "an atomic batch or transaction needs keys of one slot: give them a common {tag}, \

@@ -126,15 +126,6 @@ pub(super) fn new_id(hold_ms: u64) -> Bytes {
     [half(), half()].concat().into()
 }
 
-/// The id that a cursor goes on with, if the request still asks for a held moment.
-pub(super) fn same_id(cursor: Bytes, hold_ms: u64) -> Result<Bytes, Failure> {
-    match (cursor.is_empty(), hold_ms == 0) {
-        (true, true) | (false, false) => Ok(cursor),
-        (true, false) => Err(failure::bad_cursor("the page that gave it held no snapshot")),
-        (false, true) => Err(failure::bad_cursor("the page that gave it held a snapshot, so ask for one")),
-    }
-}
-
 /// Refuses to hold anything for longer than it may be.
 pub(super) fn check_hold(hold_ms: u64) -> Result<(), Failure> {
     let longest = u64::try_from(LONGEST.as_millis()).unwrap_or(u64::MAX);

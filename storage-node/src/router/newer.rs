@@ -2,7 +2,8 @@
 //! over it and do something else.
 
 use proto::v1::{Failure, Operation, ScanRequest, modify_request::Change, operation::Operation as Kind};
-use tonic::Code;
+
+use super::failure;
 
 /// The first cluster version with paths, patches, filters and touches.
 pub const SINCE_VERSION: u32 = 2;
@@ -39,9 +40,8 @@ fn is_newer(kind: &Kind) -> bool {
 }
 
 fn too_new() -> Failure {
-    let message = "values can be read, changed and filtered by path, and touched, and snapshots held, from cluster version 2 on: once every \
-                   node runs a program that supports it, raise the version";
-    Failure::new(Code::FailedPrecondition, message, None)
+    let what = "values can be read, changed and filtered by path, and touched, and snapshots held,";
+    failure::needs_version(what, SINCE_VERSION)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use placement::{ClusterId, TableId};
 use prost::Message;
 use proto::v1::{Failure, IndexPlace, QueryCursor, QueryRequest};
 
-use super::{failure, moments};
+use super::cursor::same_id;
+use super::failure;
 
 const FORMAT: u32 = 1;
 
@@ -66,7 +67,7 @@ pub fn place(
     if cursor.query != fingerprint(request) {
         return Err(failure::bad_cursor("the query that gave it asked for something else"));
     }
-    let moment = moments::same_id(cursor.moment, request.snapshot_ms)?;
+    let moment = same_id(cursor.moment, request.snapshot_ms)?;
     Ok(Some(Place { after: IndexPlace { value: cursor.value, key: cursor.key }, moment }))
 }
 

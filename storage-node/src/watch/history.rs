@@ -12,7 +12,7 @@ use super::interest::Interest;
 use super::token::Run;
 use crate::partition::Progress;
 use crate::storage::change::ChangeSet;
-use crate::storage::keys::{self, GroupRecord};
+use crate::storage::keys;
 use crate::storage::state::{StateError, StateIterator, StateResult, StateView};
 
 /// So much is looked at for one page, however little of it is wanted.
@@ -56,7 +56,7 @@ pub fn read(
     interests: &[&Interest],
     most_bytes: usize,
 ) -> Result<Page, Missing> {
-    let progress = progress_in(view, group)?;
+    let progress = Progress::read(view, group)?;
     let wanted = runs.iter().map(|run| run.after).min().unwrap_or(0);
     if wanted < progress.history_from {
         return Err(Missing::Compacted { wanted, oldest: progress.history_from });
@@ -96,15 +96,6 @@ pub fn read(
         }
     }
     Ok(page)
-}
-
-/// How far a group is in a state.
-pub fn progress_in(view: &dyn StateView, group: PartitionId) -> StateResult<Progress> {
-    let Some(bytes) = view.get(&keys::group_record(group, GroupRecord::Progress))? else {
-        return Ok(Progress::default());
-    };
-    Progress::decode(&bytes)
-        .map_err(|why| StateError::Damaged { what: format!("the progress of partition {group}"), why })
 }
 
 /// A walk through the changes of one bucket.

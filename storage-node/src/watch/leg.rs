@@ -18,7 +18,7 @@ use super::history::{self, Missing, Page};
 use super::interest::Interest;
 use super::signal::Signal;
 use super::token::Run;
-use crate::partition::Descriptor;
+use crate::partition::{Descriptor, Progress};
 use crate::raft::Group;
 use crate::router::{Router, failure};
 use crate::storage::change::Happened;
@@ -229,7 +229,7 @@ impl Leg {
     fn moment(&self, at_least: u64) -> Result<Option<Moment>, Over> {
         let pinned = self.group.pin();
         self.must_own_in(&*pinned)?;
-        let progress = history::progress_in(&*pinned, self.place.partition)?;
+        let progress = Progress::read(&*pinned, self.place.partition)?;
         let (clock_ms, counter) = (progress.clock_ms, progress.counter);
         let moment = Moment { pinned, clock_ms, counter, rest: self.place.buckets, from: Bytes::new() };
         Ok((counter >= at_least).then_some(moment))

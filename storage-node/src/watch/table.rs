@@ -109,9 +109,7 @@ impl Watch {
         let map = router.watch_map();
         let followed = Arc::clone(&map.borrow());
         if followed.cluster_version() < SINCE_VERSION {
-            let message = "tables can be watched from cluster version 2 on: once every node runs a program that \
-                           supports it, raise the version";
-            return Err(Failure::new(Code::FailedPrecondition, message, None));
+            return Err(failure::needs_version("tables can be watched", SINCE_VERSION));
         }
         let settings = followed.settings(table.id);
         let retention = retention_of(settings.history.as_ref())

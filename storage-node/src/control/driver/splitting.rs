@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
-use placement::{BucketRange, NodeId, Partition};
+use placement::{Bucket, BucketRange, NodeId, Partition};
 use proto::v1::change_replicas_request::Step as Asked;
 use proto::v1::meta_command::Command;
 use proto::v1::{ChangeReplicasRequest, GroupReport, RecordSplit, Split};
 
 use super::{AT_ONCE, Driver};
 use crate::control::meta_leader::Sight;
-use crate::meta::splits::next_splits;
+use crate::meta::splits::{Load, next_splits, splits_by_policy};
 use crate::meta::{MetaState, PendingSplit};
 
 impl Driver {
@@ -25,7 +25,18 @@ impl Driver {
         }
         let some = !steps.is_empty();
         let _: Vec<()> = stream::iter(steps).buffer_unordered(AT_ONCE).collect().await;
-        let orders = next_splits(state);
+        let mut orders = next_splits(state);
+        orders.extend(splits_by_policy(state, |partition| {
+            let (leader, group) = (known.leader(partition)?, known.group(partition)?);
+            let bucket = |number: u32| u16::try_from(number).ok().map(Bucket);
+            let owned = group.descriptor?;
+            Some(Load {
+                buckets: BucketRange { first: bucket(owned.first_bucket)?, last: bucket(owned.last_bucket)? },
+                bytes: group.approximate_bytes,
+                writes_per_second: sight.reports().writes_per_second(leader, partition),
+            })
+        }));
+        orders.truncate(AT_ONCE);
         let more = !orders.is_empty();
         for order in orders {
             self.record(Command::StartSplit(order)).await;

@@ -303,7 +303,7 @@ async fn a_partition_is_cut_in_two_and_both_go_on() {
 
 /// A key that belongs there once the partition is cut.
 fn of(group: PartitionId) -> String {
-    (0..).map(|number| format!("key-{number}")).find(|key| owner_of(key) == group).unwrap()
+    (0..1_000).map(|number| format!("key-{number}")).find(|key| owner_of(key) == group).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

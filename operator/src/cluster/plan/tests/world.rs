@@ -102,6 +102,7 @@ impl World {
             values: proto::v1::ValueSettings::default(),
             touch_on_read_ms: 0,
             indexes: Vec::new(),
+            split: proto::v1::SplitPolicy::default(),
             owner: String::new(),
         });
         for node in world.view_mut().nodes.values_mut() {

@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 
 use self::demands::{DemandGiven, DemandShown};
 use self::history::{HistoryGiven, HistoryShown};
+use self::splitting::Splitting;
 use super::address::{self, Query};
 use super::body::{self, Media};
 use super::documents::{ChangeProblems, LookProblems};
@@ -26,6 +27,7 @@ use super::{Answer, Api, json};
 
 mod demands;
 mod history;
+mod splitting;
 
 /// The largest body that says something of a table.
 pub const SMALL_BODY: usize = 64 << 10;
@@ -60,6 +62,8 @@ pub struct TableShown {
     pub touch_on_read: Option<f64>,
     /// What its items can be found by besides their keys.
     pub indexes: Vec<IndexDeclared>,
+    /// When its partitions are split by themselves; null: never.
+    pub split: Option<Splitting>,
     /// Who declared it; null: nobody in particular.
     pub owner: Option<String>,
 }
@@ -96,6 +100,8 @@ pub struct TableGiven {
     #[serde(default)]
     #[schema(max_items = 16)]
     indexes: Vec<NamedIndexGiven>,
+    /// When its partitions are split by themselves; unless given, never.
+    split: Option<Splitting>,
 }
 
 /// What of a table is to be altered.
@@ -122,6 +128,8 @@ pub struct ChangeGiven {
     #[schema(minimum = 0, maximum = 3_153_600_000.0_f64)]
     #[serde(rename = "touchOnRead")]
     touch_on_read: Option<f64>,
+    /// When its partitions are split by themselves from now on; `{}`: never.
+    split: Option<Splitting>,
 }
 
 /// All tables.
@@ -155,6 +163,7 @@ impl From<TableEntry> for TableShown {
             touch_on_read: (settings.touch_on_read_ms > 0).then(|| seconds(settings.touch_on_read_ms)),
             history: HistoryShown::of(settings.history),
             indexes: settings.indexes.into_iter().map(Into::into).collect(),
+            split: entry.split.map(Into::into),
             owner: (!entry.owner.is_empty()).then_some(entry.owner),
         }
     }
@@ -213,6 +222,7 @@ async fn create(api: Api, request: Request) -> Answer {
         values: given.demand.map(DemandGiven::settings),
         touch_on_read_ms: given.touch_on_read.map(values::ttl_ms).transpose()?.unwrap_or(0),
         indexes: given.indexes.into_iter().map(NamedIndexGiven::settings).collect(),
+        split: given.split.map(Into::into),
     };
     let created: CreateTableResponse = api.admin("CreateTable", &asked).await?;
     let table = created.table.unwrap_or_default();
@@ -262,6 +272,7 @@ async fn alter(api: Api, request: Request) -> Answer {
         replicas: given.replicas,
         history,
         partitions: given.partitions,
+        split: given.split.map(Into::into),
         values: given.demand.map(DemandGiven::settings),
         touch_on_read_ms,
         ..AlterTableRequest::default()
