@@ -63,7 +63,7 @@ api: binaries test-prerequisites ## Try the REST door with requests made from it
 e2e-processes: binaries test-prerequisites ## Run the scenarios with real nodes as processes on this machine
 	@cargo test --locked --workspace --test '*' -- --test-threads=$(PROCESS_TEST_THREADS)
 
-# On Kubernetes they take 25 minutes at most on two cores, once everything is built.
+# On Kubernetes they take 30 minutes at most on two cores, once everything is built.
 .PHONY: e2e
 e2e: e2e-processes e2e-kubernetes ## Run all scenarios: with processes, then on a real Kubernetes cluster
 

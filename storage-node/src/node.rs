@@ -125,7 +125,15 @@ impl Node {
 
     /// What the node does in its cluster; a refusal while it belongs to none.
     pub fn member(&self) -> Result<Arc<Member>, Failure> {
-        self.member.read().clone().ok_or_else(|| {
+        let known = || self.member.read().clone();
+        if let Some(member) = known() {
+            return Ok(member);
+        }
+        // Others may have it on their maps before it is ready for them.
+        let Ok(_idle) = self.becoming.try_lock() else {
+            return Err(failure::retry_after("this node is joining its cluster: ask another", 50));
+        };
+        known().ok_or_else(|| {
             let message = "this node belongs to no cluster yet: `trilith cluster init` creates one with it, \
                            `trilith cluster join ADDRESS` makes it join another";
             Failure::new(Code::FailedPrecondition, message, None)
