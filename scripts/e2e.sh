@@ -2,7 +2,7 @@
 # Plays the scenarios on Kubernetes: starts a cluster, brings the images there, plays, and leaves
 # nothing behind, however it ends.
 #
-#   scripts/e2e.sh [smoke | SCENARIO...]     numbers; without one, all ten and what the operator costs
+#   scripts/e2e.sh [smoke | SCENARIO...]     numbers; without one, all of them, what the operator costs among them
 #
 # The programs have to be built (make binaries). What came of it is kept in target/e2e
 # (TRILITH_E2E_LOGS): a table, and of each scenario that failed its resources, its Events and the logs of
